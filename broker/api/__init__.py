@@ -1,0 +1,1 @@
+"""The HTTP and WebSocket rim of the broker."""

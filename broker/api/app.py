@@ -1,0 +1,77 @@
+"""The broker as an aiohttp application."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import structlog
+from aiohttp import web
+
+from broker.api import middleware, operations, routes
+from broker.api.client_address import parse_networks
+from broker.api.controller import Controller
+from broker.api.keys import CONTROLLER, GUEST_LIMITER, TRUSTED_PROXIES
+from broker.api.rate_limit import RateLimiter
+from broker.api.settings import BrokerSettings
+from broker.api.static import StaticFiles
+from broker.protocol import MAX_HTTP_BODY_BYTES
+from broker.store.factory import open_store
+from broker.store.interface import StoreUnavailable
+
+log = structlog.get_logger("broker")
+
+__all__ = ["BrokerSettings", "create_app"]
+
+
+def create_app(settings: BrokerSettings) -> web.Application:
+    """The broker, ready for a runner. Raises `ValueError` for a store URL of an unknown kind."""
+    store = open_store(settings.store_url, first_fence=int(time.time() * 1000))
+    middlewares: list[object] = [middleware.cross_origin, middleware.problems]
+    if settings.web_root is not None:
+        middlewares.append(middleware.serve_static(StaticFiles(settings.web_root)))
+    app = web.Application(middlewares=middlewares, client_max_size=MAX_HTTP_BODY_BYTES)  # type: ignore[arg-type]
+    app[CONTROLLER] = Controller(settings, store)
+    app[GUEST_LIMITER] = RateLimiter(settings.guest_joins_per_minute)
+    app[TRUSTED_PROXIES] = parse_networks(settings.trusted_proxies)
+    routes.register(app)
+    operations.register(app)
+    middleware.register_preflights(app)
+    app.cleanup_ctx.append(_run_background)
+    app.on_shutdown.append(_say_goodbye)
+    return app
+
+
+async def _run_background(app: web.Application) -> AsyncIterator[None]:
+    controller = app[CONTROLLER]
+    await controller.probe_store()
+    task = asyncio.create_task(_background(controller))
+    yield
+    task.cancel()
+    await asyncio.wait([task])
+    await controller.close()
+
+
+async def _say_goodbye(app: web.Application) -> None:
+    app[CONTROLLER].close_links()
+
+
+async def _background(controller: Controller) -> None:
+    settings = controller.settings
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_repeat(controller, settings.tick_interval_s, controller.tick))
+        tasks.create_task(_repeat(controller, settings.store_probe_interval_s, controller.probe_store))
+        tasks.create_task(_repeat(controller, settings.claim_ttl_s / 10, controller.record_agents))
+        tasks.create_task(_repeat(controller, settings.claim_ttl_s / 5, controller.renew_claims))
+
+
+async def _repeat(controller: Controller, interval_s: float, action: Callable[[], Awaitable[None]]) -> None:
+    """Do it again and again: while the store is away it waits for the next turn, and one fault does not end it."""
+    while True:
+        await asyncio.sleep(interval_s)
+        try:
+            await action()
+        except StoreUnavailable:
+            continue
+        except Exception as error:
+            controller.metrics.faults.inc()
+            log.error("background work failed", action=action.__name__, exc_info=error)

@@ -1,0 +1,38 @@
+"""Bodies: read within a limit of size and time, decoded strictly, answered as JSON."""
+
+import asyncio
+from typing import TypeVar
+
+import msgspec
+from aiohttp import web
+
+from broker.api.keys import CONTROLLER
+from broker.api.problems import ApiError, malformed
+from broker.protocol import Message, encode
+
+B = TypeVar("B", bound=Message)
+
+
+async def read_body(request: web.Request, kind: type[B]) -> B:
+    """The body as `kind`; an empty body is an empty object. Raises `ApiError` naming key and path."""
+    try:
+        async with asyncio.timeout(request.app[CONTROLLER].settings.body_timeout_s):
+            raw = await request.read()
+    except TimeoutError as error:
+        raise ApiError("request-timeout", 408, "The body did not arrive in time") from error
+    try:
+        return msgspec.json.decode(raw or b"{}", type=kind)
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise malformed(str(error)) from error
+    except RecursionError as error:
+        raise malformed("the body is nested too deeply") from error
+
+
+def json_response(body: msgspec.Struct, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """A struct as JSON; answers are never cached, since they hold tokens and live figures."""
+    return web.Response(
+        status=status,
+        body=encode(body),
+        content_type="application/json",
+        headers={"Cache-Control": "no-store", **(headers or {})},
+    )

@@ -1,0 +1,381 @@
+"""The shell around the core: the lock, the clock, the store and the agents' sockets.
+
+Every event takes the same way: under one lock the core decides, the effects are carried out, and what changed is
+written. While the store does not answer, decisions about what runs already go on with the last known state:
+claims are granted here with a higher fence, changes wait, and the watch makes both good when it answers again.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
+import structlog
+from aiohttp import WSCloseCode
+
+from broker.api.links import AgentLink
+from broker.api.metrics import BrokerMetrics
+from broker.api.settings import BrokerSettings
+from broker.core.brain import Brain
+from broker.core.effects import (
+    AgentKey,
+    Claim,
+    Collection,
+    Disconnect,
+    Effect,
+    JoinPlaced,
+    JoinRefused,
+    Persist,
+    Release,
+    Send,
+    SessionEnded,
+    ViewMoved,
+)
+from broker.core.policies import POLICIES
+from broker.core.refusals import Refusal
+from broker.core.state import AgentRecord, EdgeRecord, NodeRecord, RoomRecord, SessionRecord, ViewRecord
+from broker.protocol import AUDIENCE_TRUNK, BrokerMessage, PutView, encode
+from broker.store.interface import RecordKey, Store, StoredClaim, StoreUnavailable
+from broker.tokens import TokenAuthority, TokenVerifier
+
+log = structlog.get_logger("broker")
+
+RENEWALS_AT_ONCE = 64
+LEAD_POOL = "brokers:lead"
+"""One place, held by the broker that decides; others over the same store stand by and take over when it is free."""
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a step did to the joins in it."""
+
+    placed: set[str] = field(default_factory=set)
+    refused: dict[str, Refusal] = field(default_factory=dict)
+
+
+class Controller:
+    """Runs one broker. `now` is monotonic, `unix_now` wall-clock; tests may give their own."""
+
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        store: Store,
+        now: Callable[[], float] = time.monotonic,
+        unix_now: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings = settings
+        self.metrics = BrokerMetrics()
+        self.authority = TokenAuthority(settings.secret)
+        self.verifier = TokenVerifier(self.authority.public_key_pem)
+        self.brain = Brain(settings.core, POLICIES[settings.policy])
+        self.now = now
+        self.unix_now = unix_now
+        self.store_ready = False
+        self.restored = False
+        self._store = store
+        self._lock = asyncio.Lock()
+        self._links: dict[AgentKey, AgentLink] = {}
+        self._dirty: set[RecordKey] = set()
+        self._instance = f"{settings.name}-{secrets.token_hex(6)}"
+        self._lead: StoredClaim | None = None
+
+    # --- Steps ------------------------------------------------------------------------------------------
+
+    async def step(self, decide: Callable[[], list[Effect]]) -> Outcome:
+        """Let the core decide and carry out what it asks for. Raises `Refusal` as `decide` does."""
+        async with self._lock:
+            return await self._carry_out(decide())
+
+    async def _carry_out(self, effects: list[Effect]) -> Outcome:
+        outcome = Outcome()
+        pending = list(effects)
+        while pending:
+            effect = pending.pop(0)
+            if isinstance(effect, Claim):
+                pending = await self._claim(effect) + pending
+            elif isinstance(effect, Release):
+                await self._release(effect)
+            else:
+                await self._carry_out_one(effect, outcome)
+        await self._write()
+        return outcome
+
+    async def _carry_out_one(self, effect: Effect, outcome: Outcome) -> None:
+        match effect:
+            case Send():
+                await self._send(effect.agent, effect.message)
+            case Disconnect():
+                self.unlink(effect.agent, WSCloseCode.GOING_AWAY, "no heartbeat")
+            case Persist():
+                self._dirty.add((effect.collection.value, effect.key))
+            case JoinPlaced():
+                outcome.placed.add(effect.session)
+            case JoinRefused():
+                outcome.refused[effect.session] = effect.refusal
+            case SessionEnded():
+                self.metrics.ended.labels(effect.reason.value).inc()
+                log.info("session ended", session=effect.session, room=effect.room, reason=effect.reason.value)
+            case ViewMoved():
+                self.metrics.placements.labels("moved").inc()
+                log.info("view moved", view=effect.view, node=effect.node)
+
+    # --- Claims -----------------------------------------------------------------------------------------
+
+    async def _claim(self, effect: Claim) -> list[Effect]:
+        try:
+            claim = await self.use_store(
+                lambda: self._store.claim(
+                    effect.pool,
+                    effect.key,
+                    effect.amount,
+                    effect.capacity,
+                    self.settings.claim_ttl_s,
+                    self.unix_now(),
+                    effect.fence_floor,
+                )
+            )
+        except StoreUnavailable:
+            return self.brain.claim_granted(effect.pool, effect.key, self._own_fence(effect.fence_floor))
+        if claim is None:
+            return self.brain.claim_refused(effect.pool, effect.key, self.now())
+        return self.brain.claim_granted(effect.pool, effect.key, claim.fence)
+
+    def _own_fence(self, floor: int) -> int:
+        """A fence newer than any this broker has seen; the store learns it when the claim is renewed."""
+        held = (entry.fence for _, _, entry in self.brain.state.ledger.entries())
+        return max(floor, *held, 0) + 1
+
+    async def _release(self, effect: Release) -> None:
+        try:
+            await self.use_store(lambda: self._store.release(effect.pool, effect.key, effect.fence))
+        except StoreUnavailable:
+            log.warning("claim left to expire", pool=effect.pool, key=effect.key)
+
+    async def renew_claims(self) -> None:
+        """Prolong every claim; what others hold meanwhile is placed again."""
+        claims = [
+            StoredClaim(pool=pool, key=key, amount=entry.amount, fence=entry.fence, expires_at=0.0)
+            for pool, key, entry in self.brain.state.ledger.entries()
+            if entry.fence and self.restored
+        ]
+        for start in range(0, len(claims), RENEWALS_AT_ONCE):
+            chunk = claims[start : start + RENEWALS_AT_ONCE]
+            kept = await asyncio.gather(*(self._renew(claim) for claim in chunk))
+            for claim in [claim for claim, is_kept in zip(chunk, kept, strict=True) if not is_kept]:
+                await self._lose_claim(claim)
+
+    async def _renew(self, claim: StoredClaim) -> bool:
+        kind, _, name = claim.pool.partition(":")
+        agents: dict[str, NodeRecord] | dict[str, EdgeRecord]
+        agents = self.brain.state.nodes if kind == "node" else self.brain.state.edges
+        agent = agents.get(name)
+        capacity = claim.amount if agent is None else agent.capacity
+        return await self.use_store(
+            lambda: self._store.renew(claim, capacity, self.settings.claim_ttl_s, self.unix_now())
+        )
+
+    async def _lose_claim(self, claim: StoredClaim) -> None:
+        entry = self.brain.state.ledger.get(claim.pool, claim.key)
+        if entry is not None and entry.fence == claim.fence:
+            log.warning("claim lost", pool=claim.pool, key=claim.key)
+            await self.step(lambda: self.brain.claim_lost(claim.pool, claim.key, self.now()))
+
+    # --- The store --------------------------------------------------------------------------------------
+
+    async def use_store(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Ask the store; raises `StoreUnavailable` at once while it is known not to answer."""
+        if not self.store_ready:
+            raise StoreUnavailable("the store has not answered since the last attempt")
+        try:
+            return await call()
+        except StoreUnavailable as error:
+            self._note_store(False, str(error))
+            raise
+
+    @property
+    def store(self) -> Store:
+        """The store itself; call it through `use_store`."""
+        return self._store
+
+    def _note_store(self, ready: bool, why: str = "") -> None:
+        if ready != self.store_ready:
+            log.log(logging.INFO if ready else logging.WARNING, "store", ready=ready, why=why)
+        self.store_ready = ready
+        self.metrics.store_ready.set(ready)
+
+    async def _write(self) -> None:
+        if not self._dirty or not self.store_ready:
+            return
+        dirty = set(self._dirty)
+        changes = {key: self._record(*key) for key in dirty}
+        try:
+            await self.use_store(lambda: self._store.save(changes))
+        except StoreUnavailable:
+            return
+        self._dirty -= dirty
+
+    def _record(self, collection: str, key: str) -> bytes | None:
+        """The record as JSON, without the sets that `Brain.restore` derives again."""
+        state = self.brain.state
+        record: RoomRecord | SessionRecord | ViewRecord | None
+        match Collection(collection):
+            case Collection.ROOMS:
+                room = state.rooms.get(key)
+                record = room and msgspec.structs.replace(room, sessions=set(), views=set())
+            case Collection.SESSIONS:
+                record = state.sessions.get(key)
+            case Collection.VIEWS:
+                view = state.views.get(key)
+                record = view and msgspec.structs.replace(view, sessions=set())
+        return None if record is None else msgspec.json.encode(record)
+
+    def _mark_everything_dirty(self) -> None:
+        """A store that was away may have lost what it held."""
+        state = self.brain.state
+        self._dirty |= {(Collection.ROOMS.value, name) for name in state.rooms}
+        self._dirty |= {(Collection.SESSIONS.value, name) for name in state.sessions}
+        self._dirty |= {(Collection.VIEWS.value, name) for name in state.views}
+
+    async def probe_store(self) -> None:
+        """Find out whether the store answers; the first time, take over what it holds; later, catch up."""
+        was_ready = self.store_ready
+        try:
+            await self._store.ping()
+            if not await self._hold_lead():
+                self._note_store(True)
+                return
+            if not self.restored:
+                await self._restore()
+        except StoreUnavailable as error:
+            self._note_store(False, str(error))
+            return
+        self._note_store(True)
+        if not was_ready:
+            await self._catch_up()
+
+    async def _catch_up(self) -> None:
+        async with self._lock:
+            self._mark_everything_dirty()
+            await self._write()
+        await self.record_agents()
+        await self.renew_claims()
+
+    async def _hold_lead(self) -> bool:
+        """Whether this is the broker that decides: only one may, or two would end each other's sessions."""
+        ttl_s, unix_now = self.settings.lead_ttl_s, self.unix_now()
+        if self._lead is None:
+            self._lead = await self._store.claim(LEAD_POOL, self._instance, 1, 1, ttl_s, unix_now)
+        elif not await self._store.renew(self._lead, 1, ttl_s, unix_now):
+            await self._step_down()
+        return self._lead is not None
+
+    async def _step_down(self) -> None:
+        log.warning("another broker has taken over; standing by")
+        async with self._lock:
+            self._lead, self.restored = None, False
+            self._dirty.clear()
+            self.brain = Brain(self.settings.core, POLICIES[self.settings.policy])
+            self.close_links()
+
+    async def close(self) -> None:
+        """Make way for another broker and let go of the store."""
+        if (lead := self._lead) is not None:
+            with suppress(StoreUnavailable):
+                await self.use_store(lambda: self._store.release(LEAD_POOL, lead.key, lead.fence))
+        await self._store.close()
+
+    async def _restore(self) -> None:
+        rooms = await self._store.load(Collection.ROOMS.value)
+        views = await self._store.load(Collection.VIEWS.value)
+        sessions = await self._store.load(Collection.SESSIONS.value)
+        agents = await self._store.agents(self.unix_now())
+        async with self._lock:
+            self.brain.restore(
+                (msgspec.json.decode(raw, type=RoomRecord) for raw in rooms.values()),
+                (msgspec.json.decode(raw, type=ViewRecord) for raw in views.values()),
+                (msgspec.json.decode(raw, type=SessionRecord) for raw in sessions.values()),
+                [_decode_agent(name, raw) for name, raw in agents.items()],
+                self.now(),
+            )
+            self.restored = True
+        log.info("state taken over from the store", rooms=len(rooms), sessions=len(sessions), agents=len(agents))
+
+    async def record_agents(self) -> None:
+        """Tell the store which agents are connected here."""
+        state = self.brain.state
+        agents: Iterable[AgentRecord] = [*state.nodes.values(), *state.edges.values()]
+        records = {str(agent.key): msgspec.json.encode(agent) for agent in agents if agent.connected}
+        expires_at = self.unix_now() + self.settings.claim_ttl_s
+        await self.use_store(lambda: self._store.put_agents(records, expires_at))
+
+    # --- Agents' sockets --------------------------------------------------------------------------------
+
+    def link(self, link: AgentLink) -> None:
+        """Commands for this agent go here from now on; an older connection is closed."""
+        self.unlink(link.key, WSCloseCode.POLICY_VIOLATION, "replaced by a newer connection")
+        self._links[link.key] = link
+
+    def unlink(self, key: AgentKey, code: WSCloseCode, reason: str) -> None:
+        """Close an agent's connection, if there is one."""
+        if (link := self._links.pop(key, None)) is not None:
+            link.close(code, reason)
+
+    def forget(self, link: AgentLink) -> None:
+        """This connection is over; a newer one of the same agent stays."""
+        if self.is_linked(link):
+            del self._links[link.key]
+        link.stop()
+
+    def is_linked(self, link: AgentLink) -> bool:
+        """Whether this connection is still the agent's current one."""
+        return self._links.get(link.key) is link
+
+    def close_links(self) -> None:
+        """Shut down: tell all agents to connect elsewhere."""
+        for key in list(self._links):
+            self.unlink(key, WSCloseCode.GOING_AWAY, "the broker is shutting down")
+
+    async def _send(self, agent: AgentKey, message: BrokerMessage) -> None:
+        if isinstance(message, PutView):
+            message = self._with_trunk_tokens(message, agent.name)
+        payload = encode(message)
+        if (link := self._links.get(agent)) is not None:
+            link.send(payload)
+            return
+        try:
+            await self.use_store(lambda: self._store.publish(command_channel(agent), payload))
+        except StoreUnavailable:
+            log.warning("command lost: agent not connected here", agent=str(agent))
+
+    def _with_trunk_tokens(self, view: PutView, node: str) -> PutView:
+        ttl_s, now = self.settings.trunk_token_ttl_s, self.unix_now()
+        targets = [
+            msgspec.structs.replace(
+                target, token=self.authority.mint(AUDIENCE_TRUNK, node, ttl_s, now, edge=target.edge)
+            )
+            for target in view.targets
+        ]
+        return msgspec.structs.replace(view, targets=targets)
+
+    async def tick(self) -> None:
+        """Let the core notice that time has passed."""
+        if self.restored:
+            await self.step(lambda: self.brain.tick(self.now()))
+
+
+def command_channel(agent: AgentKey) -> str:
+    """The bus channel on which an agent's commands arrive at the broker it is connected to."""
+    return f"commands:{agent}"
+
+
+def _decode_agent(name: str, raw: bytes) -> AgentRecord:
+    if name.startswith("node:"):
+        return msgspec.json.decode(raw, type=NodeRecord)
+    return msgspec.json.decode(raw, type=EdgeRecord)

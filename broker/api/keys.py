@@ -1,0 +1,11 @@
+"""Where the application keeps what its handlers need."""
+
+from aiohttp import web
+
+from broker.api.client_address import Network
+from broker.api.controller import Controller
+from broker.api.rate_limit import RateLimiter
+
+CONTROLLER: web.AppKey[Controller] = web.AppKey("controller", Controller)
+GUEST_LIMITER: web.AppKey[RateLimiter] = web.AppKey("guest_limiter", RateLimiter)
+TRUSTED_PROXIES: web.AppKey[tuple[Network, ...]] = web.AppKey("trusted_proxies", tuple)

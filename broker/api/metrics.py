@@ -1,0 +1,48 @@
+"""What the broker counts, in Prometheus' text format."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from broker.core.state import State
+from broker.protocol import AgentState, SessionState
+
+
+class BrokerMetrics:
+    """One registry per application, so that several can live in one process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.rooms = Gauge("farstage_rooms", "Open rooms", registry=self.registry)
+        self.sessions = Gauge("farstage_sessions", "Sessions by state", ["state"], registry=self.registry)
+        self.agents = Gauge("farstage_agents", "Nodes and edges by state", ["kind", "state"], registry=self.registry)
+        self.placements = Counter(
+            "farstage_placements", "Placements by result: placed, moved, or the refusal", ["result"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.placement_seconds = Histogram(
+            "farstage_placement_seconds", "From join request to placed session", registry=self.registry,
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0),
+        )  # fmt: skip
+        self.ended = Counter("farstage_sessions_ended", "Sessions ended by reason", ["reason"], registry=self.registry)
+        self.refused = Counter("farstage_requests_refused", "Requests by problem", ["problem"], registry=self.registry)
+        self.malformed = Counter(
+            "farstage_messages_malformed", "Malformed messages by where they came from", ["source"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.tokens_refused = Counter(
+            "farstage_tokens_refused", "Tokens refused by reason", ["reason"], registry=self.registry
+        )
+        self.faults = Counter("farstage_faults", "Errors nobody expected; each is in the log", registry=self.registry)
+        self.store_ready = Gauge("farstage_store_ready", "Whether the store answers", registry=self.registry)
+
+    def expose(self, state: State) -> bytes:
+        """The exposition text, with the gauges set from `state`."""
+        self.rooms.set(len(state.rooms))
+        for session_state in SessionState:
+            count = sum(s.state is session_state for s in state.sessions.values())
+            self.sessions.labels(session_state.value).set(count)
+        for agent_state in AgentState:
+            nodes = sum(n.state is agent_state for n in state.nodes.values())
+            edges = sum(e.state is agent_state for e in state.edges.values())
+            self.agents.labels("node", agent_state.value).set(nodes)
+            self.agents.labels("edge", agent_state.value).set(edges)
+        return generate_latest(self.registry)

@@ -1,0 +1,94 @@
+"""The OpenAPI 3.1 document, generated from the route table and the message structs."""
+
+import re
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from broker import protocol
+from broker.api.problems import CONTENT_TYPE
+from broker.api.routes import ROUTES, Access, Route
+
+_REF_TEMPLATE = "#/components/schemas/{name}"
+_ALWAYS = (400, 401, 403, 413)
+_SECURITY: dict[Access, list[dict[str, list[str]]]] = {
+    Access.PUBLIC: [],
+    Access.JOIN_TOKEN: [{"joinToken": []}, {}],
+    Access.SESSION: [{"sessionToken": []}],
+    Access.MODERATOR: [{"operator": []}, {"sessionToken": []}],
+    Access.OPERATOR: [{"operator": []}],
+    Access.AGENT: [{"agentToken": []}],
+}
+_SCHEMES = {
+    "operator": "The API key, or an operator token",
+    "joinToken": "A join token from POST /v1/rooms/{room}/tokens, single use",
+    "sessionToken": "The session token of a JoinGrant",
+    "agentToken": "A node or edge token",
+}
+
+
+@cache
+def document() -> bytes:
+    """The document as JSON."""
+    structs = [t for route in ROUTES for t in (route.body, route.answer) if t is not None]
+    messages = [protocol.AgentMessage, protocol.BrokerMessage, protocol.ClientMessage, protocol.ClientEvent]
+    types = [*dict.fromkeys(structs), protocol.Problem, *messages]
+    _, schemas = msgspec.json.schema_components(types, ref_template=_REF_TEMPLATE)
+    paths: dict[str, dict[str, Any]] = {}
+    for route in ROUTES:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    spec = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Farstage broker",
+            "version": protocol.API_VERSION,
+            "description": "Rooms, joins, placement and the fleet. Errors are problem documents (RFC 9457).",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                name: {"type": "http", "scheme": "bearer", "description": text} for name, text in _SCHEMES.items()
+            },
+        },
+    }
+    return msgspec.json.encode(spec)
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": f"{route.handler.__name__}_{_parameters(route)[-1] if _parameters(route) else 'all'}",
+        "summary": route.summary,
+        "description": f"Access: {route.access.value}.",
+        "tags": [route.tag],
+        "security": _SECURITY[route.access],
+        "parameters": [_parameter(name) for name in _parameters(route)],
+        "responses": _responses(route),
+    }
+    if route.body is not None:
+        operation["requestBody"] = {"content": {"application/json": {"schema": _ref(route.body)}}}
+    return operation
+
+
+def _parameters(route: Route) -> list[str]:
+    return re.findall(r"\{(\w+)\}", route.path)
+
+
+def _parameter(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _responses(route: Route) -> dict[str, Any]:
+    success: dict[str, Any] = {"description": "Done"}
+    if route.answer is not None:
+        success["content"] = {"application/json": {"schema": _ref(route.answer)}}
+    problem = {CONTENT_TYPE: {"schema": _ref(protocol.Problem)}}
+    responses: dict[str, Any] = {str(route.status): success}
+    for status in sorted({*_ALWAYS, *route.statuses}):
+        responses[str(status)] = {"description": "Problem", "content": problem}
+    return responses
+
+
+def _ref(struct: type[Any]) -> dict[str, str]:
+    return {"$ref": _REF_TEMPLATE.format(name=struct.__name__)}

@@ -1,0 +1,121 @@
+"""How the core's records look in the API."""
+
+from datetime import UTC, datetime
+
+from broker.api.controller import Controller
+from broker.core.state import EdgeRecord, NodeRecord, RoomRecord, SessionRecord, State, edge_pool, node_pool
+from broker.protocol import (
+    AUDIENCE_SESSION,
+    Edge,
+    JoinGrant,
+    Node,
+    Participant,
+    ProbeTarget,
+    Room,
+)
+
+PROBE_PATH = "/probe"
+WHEP_PATH = "/whep"
+
+
+def rfc3339(unix_s: float) -> str:
+    """A Unix time as RFC 3339 text in UTC."""
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def show_room(room: RoomRecord) -> Room:
+    """A room."""
+    return Room(
+        room=room.room,
+        mode=room.mode,
+        scene=room.scene,
+        max_participants=room.max_participants,
+        empty_timeout_s=room.empty_timeout_s,
+        open=room.open,
+        metadata=room.metadata,
+        created_at=room.created_at,
+        participants=len(room.sessions),
+        node=room.node,
+    )
+
+
+def show_participant(state: State, session: SessionRecord) -> Participant:
+    """A participant with their session."""
+    return Participant(
+        participant=session.participant,
+        identity=session.identity,
+        display_name=session.display_name,
+        role=session.role,
+        muted=session.muted,
+        hand_raised=session.hand_raised,
+        session=session.session,
+        state=session.state,
+        edge=session.edge,
+        node=state.views[session.view].node,
+        joined_at=session.joined_at,
+        report=session.report,
+    )
+
+
+def show_node(state: State, node: NodeRecord, now: float) -> Node:
+    """A render node; its sessions are those whose view it draws."""
+    pool = node_pool(node.node)
+    return Node(
+        node=node.node,
+        region=node.region,
+        state=node.state,
+        capability=node.capability,
+        load=node.load,
+        load_ratio=state.ledger.claimed(pool) / node.capacity if node.capacity else 1.0,
+        sessions=sum(len(view.sessions) for view in state.views.values() if view.node == node.node),
+        last_seen_s=max(0.0, now - node.last_seen),
+    )
+
+
+def show_edge(state: State, edge: EdgeRecord, now: float) -> Edge:
+    """An edge."""
+    viewers = state.ledger.claimed(edge_pool(edge.edge))
+    return Edge(
+        edge=edge.edge,
+        region=edge.region,
+        state=edge.state,
+        public_url=edge.public_url,
+        capability=edge.capability,
+        load=edge.load,
+        load_ratio=viewers / edge.capacity,
+        sessions=viewers,
+        last_seen_s=max(0.0, now - edge.last_seen),
+    )
+
+
+def show_probe_target(edge: EdgeRecord) -> ProbeTarget:
+    """An edge as somebody to measure."""
+    return ProbeTarget(edge=edge.edge, region=edge.region, probe_url=edge.public_url.rstrip("/") + PROBE_PATH)
+
+
+def grant(controller: Controller, session: SessionRecord) -> JoinGrant:
+    """What a client needs to connect, with a fresh session token."""
+    state, ttl_s, unix_now = controller.brain.state, controller.settings.session_token_ttl_s, controller.unix_now()
+    room, view, edge = state.rooms[session.room], state.views[session.view], state.edges[str(session.edge)]
+    token = controller.authority.mint(
+        AUDIENCE_SESSION, session.session, ttl_s, unix_now, room=room.room, role=session.role.value
+    )
+    return JoinGrant(
+        session=session.session,
+        room=room.room,
+        participant=session.participant,
+        display_name=session.display_name,
+        role=session.role,
+        mode=room.mode,
+        scene=room.scene,
+        edge=edge.edge,
+        region=edge.region,
+        whep_url=f"{edge.public_url.rstrip('/')}{WHEP_PATH}/{session.session}",
+        session_token=token,
+        expires_at=rfc3339(unix_now + ttl_s),
+        stream=view.view,
+        codec=view.picture.codec,
+        width=view.picture.width,
+        height=view.picture.height,
+        fps=view.picture.fps,
+    )

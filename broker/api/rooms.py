@@ -1,0 +1,125 @@
+"""Handlers of rooms, their participants and their join tokens."""
+
+import secrets
+
+from aiohttp import web
+
+from broker.api.bodies import json_response, read_body
+from broker.api.controller import Controller
+from broker.api.keys import CONTROLLER
+from broker.api.presentation import rfc3339, show_participant, show_room
+from broker.api.problems import store_unavailable
+from broker.core import views
+from broker.core.state import RoomRecord
+from broker.protocol import (
+    AUDIENCE_JOIN,
+    EndReason,
+    ParticipantList,
+    ParticipantPatch,
+    RoomCreate,
+    RoomList,
+    RoomPatch,
+    TokenGrant,
+    TokenRequest,
+)
+
+
+def _require_store(controller: Controller) -> None:
+    """What operators change must not be lost, so it waits for the store."""
+    if not controller.store_ready:
+        raise store_unavailable()
+
+
+async def create_room(request: web.Request) -> web.Response:
+    """Create a room; 409 if the name is taken."""
+    controller = request.app[CONTROLLER]
+    body = await read_body(request, RoomCreate)
+    _require_store(controller)
+    room = RoomRecord(
+        room=body.room or f"room-{secrets.token_hex(4)}",
+        mode=body.mode,
+        scene=body.scene,
+        max_participants=body.max_participants,
+        empty_timeout_s=body.empty_timeout_s,
+        open=body.open,
+        metadata=body.metadata,
+        created_at=rfc3339(controller.unix_now()),
+    )
+    await controller.step(lambda: controller.brain.create_room(room, controller.now()))
+    return json_response(show_room(room), 201, {"Location": f"/v1/rooms/{room.room}"})
+
+
+async def list_rooms(request: web.Request) -> web.Response:
+    """All rooms, by name."""
+    rooms = request.app[CONTROLLER].brain.state.rooms
+    return json_response(RoomList(rooms=[show_room(rooms[name]) for name in sorted(rooms)]))
+
+
+async def get_room(request: web.Request) -> web.Response:
+    """One room."""
+    return json_response(show_room(request.app[CONTROLLER].brain.state.room(request.match_info["room"])))
+
+
+async def patch_room(request: web.Request) -> web.Response:
+    """Change limits, openness or metadata of a room."""
+    controller, name = request.app[CONTROLLER], request.match_info["room"]
+    body = await read_body(request, RoomPatch)
+    _require_store(controller)
+    await controller.step(lambda: controller.brain.patch_room(name, body))
+    return json_response(show_room(controller.brain.state.room(name)))
+
+
+async def delete_room(request: web.Request) -> web.Response:
+    """Close a room and end its sessions."""
+    controller, name = request.app[CONTROLLER], request.match_info["room"]
+    _require_store(controller)
+    await controller.step(lambda: controller.brain.close_room(name))
+    return web.Response(status=204)
+
+
+async def create_token(request: web.Request) -> web.Response:
+    """Mint a single-use join token, and a link that carries it in its fragment, which no server sees."""
+    controller, name = request.app[CONTROLLER], request.match_info["room"]
+    body = await read_body(request, TokenRequest)
+    room = controller.brain.state.room(name)
+    unix_now = controller.unix_now()
+    token = controller.authority.mint(
+        AUDIENCE_JOIN,
+        body.identity,
+        body.ttl_s,
+        unix_now,
+        room=room.room,
+        role=body.role.value,
+        name=body.display_name,
+    )
+    link = f"{controller.settings.public_url.rstrip('/')}/?room={room.room}#token={token}"
+    return json_response(TokenGrant(token=token, link=link, expires_at=rfc3339(unix_now + body.ttl_s)), 201)
+
+
+async def list_participants(request: web.Request) -> web.Response:
+    """Who is in a room, in order of joining."""
+    state = request.app[CONTROLLER].brain.state
+    sessions = views.room_sessions(state, state.room(request.match_info["room"]))
+    ordered = sorted(sessions, key=lambda session: (session.joined_at, session.session))
+    return json_response(ParticipantList(participants=[show_participant(state, session) for session in ordered]))
+
+
+async def patch_participant(request: web.Request) -> web.Response:
+    """Change a participant's role or mute them."""
+    controller = request.app[CONTROLLER]
+    room, name = request.match_info["room"], request.match_info["participant"]
+    body = await read_body(request, ParticipantPatch)
+    await controller.step(lambda: controller.brain.patch_participant(room, name, body))
+    return json_response(show_participant(controller.brain.state, controller.brain.participant(room, name)))
+
+
+async def remove_participant(request: web.Request) -> web.Response:
+    """End a participant's session and revoke their tokens."""
+    controller = request.app[CONTROLLER]
+    room, name = request.match_info["room"], request.match_info["participant"]
+    session = controller.brain.participant(room, name)
+    until, unix_now = controller.unix_now() + controller.settings.session_token_ttl_s, controller.unix_now()
+    for token_id in filter(None, (session.session, session.token_id)):
+        await controller.use_store(lambda name=token_id: controller.store.revoke(name, until, unix_now))  # type: ignore[misc]
+    await controller.step(lambda: controller.brain.end_session(session.session, EndReason.REMOVED))
+    return web.Response(status=204)

@@ -1,0 +1,157 @@
+"""Every endpoint once: the table registers the routes and the OpenAPI document is generated from it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from aiohttp import web
+
+from broker import protocol
+from broker.api import auth, control, fleet, rooms, sessions
+from broker.api.keys import CONTROLLER
+from broker.api.problems import standing_by
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Access(StrEnum):
+    """Who may call an endpoint."""
+
+    PUBLIC = "public"
+    JOIN_TOKEN = "join token, or nobody's if the room is open"
+    SESSION = "session token of this session"
+    MODERATOR = "operator, or a host of this room with their session token"
+    OPERATOR = "operator"
+    AGENT = "node or edge token"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One endpoint. `statuses` are the problem statuses it may give beside the ones every endpoint may."""
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    tag: str
+    access: Access
+    body: type[protocol.Message] | None = None
+    answer: type[protocol.Message] | None = None
+    status: int = 200
+    statuses: tuple[int, ...] = ()
+
+    @property
+    def is_cross_origin(self) -> bool:
+        """Whether pages of other origins may call it."""
+        return self.access in (Access.PUBLIC, Access.JOIN_TOKEN, Access.SESSION)
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        method="POST", path="/v1/rooms", handler=rooms.create_room, tag="rooms", access=Access.OPERATOR,
+        summary="Create a room", body=protocol.RoomCreate, answer=protocol.Room, status=201, statuses=(409, 503),
+    ),
+    Route(
+        method="GET", path="/v1/rooms", handler=rooms.list_rooms, tag="rooms", access=Access.OPERATOR,
+        summary="List rooms", answer=protocol.RoomList,
+    ),
+    Route(
+        method="GET", path="/v1/rooms/{room}", handler=rooms.get_room, tag="rooms", access=Access.OPERATOR,
+        summary="One room", answer=protocol.Room, statuses=(404,),
+    ),
+    Route(
+        method="PATCH", path="/v1/rooms/{room}", handler=rooms.patch_room, tag="rooms", access=Access.OPERATOR,
+        summary="Change a room", body=protocol.RoomPatch, answer=protocol.Room, statuses=(404, 503),
+    ),
+    Route(
+        method="DELETE", path="/v1/rooms/{room}", handler=rooms.delete_room, tag="rooms", access=Access.OPERATOR,
+        summary="Close a room and end its sessions", status=204, statuses=(404, 503),
+    ),
+    Route(
+        method="POST", path="/v1/rooms/{room}/tokens", handler=rooms.create_token, tag="rooms",
+        access=Access.OPERATOR, summary="Mint a single-use join token and its link", body=protocol.TokenRequest,
+        answer=protocol.TokenGrant, status=201, statuses=(404,),
+    ),
+    Route(
+        method="GET", path="/v1/rooms/{room}/participants", handler=rooms.list_participants, tag="participants",
+        access=Access.MODERATOR, summary="List participants", answer=protocol.ParticipantList, statuses=(404,),
+    ),
+    Route(
+        method="PATCH", path="/v1/rooms/{room}/participants/{participant}", handler=rooms.patch_participant,
+        tag="participants", access=Access.MODERATOR, summary="Change a participant's role, or mute them",
+        body=protocol.ParticipantPatch, answer=protocol.Participant, statuses=(404,),
+    ),
+    Route(
+        method="DELETE", path="/v1/rooms/{room}/participants/{participant}", handler=rooms.remove_participant,
+        tag="participants", access=Access.MODERATOR, summary="Remove a participant and revoke their tokens",
+        status=204, statuses=(404, 503),
+    ),
+    Route(
+        method="GET", path="/v1/probe-targets", handler=sessions.list_probe_targets, tag="sessions",
+        access=Access.PUBLIC, summary="The edges to measure before joining", answer=protocol.ProbeTargetList,
+    ),
+    Route(
+        method="POST", path="/v1/rooms/{room}/join", handler=sessions.join, tag="sessions", access=Access.JOIN_TOKEN,
+        summary="Join a room: place a session", body=protocol.JoinRequest, answer=protocol.JoinGrant, status=201,
+        statuses=(404, 409, 429, 503),
+    ),
+    Route(
+        method="POST", path="/v1/sessions/{session}/resume", handler=sessions.resume, tag="sessions",
+        access=Access.SESSION, summary="Connect again after a lost connection", body=protocol.JoinRequest,
+        answer=protocol.JoinGrant, statuses=(404, 410, 503),
+    ),
+    Route(
+        method="DELETE", path="/v1/sessions/{session}", handler=sessions.leave, tag="sessions",
+        access=Access.SESSION, summary="Leave", status=204, statuses=(404, 410),
+    ),
+    Route(
+        method="GET", path="/v1/nodes", handler=fleet.list_nodes, tag="fleet", access=Access.OPERATOR,
+        summary="List render nodes", answer=protocol.NodeList,
+    ),
+    Route(
+        method="POST", path="/v1/nodes/{node}/drain", handler=fleet.drain, tag="fleet", access=Access.OPERATOR,
+        summary="Drain a node", body=protocol.DrainRequest, answer=protocol.Node, statuses=(404,),
+    ),
+    Route(
+        method="DELETE", path="/v1/nodes/{node}/drain", handler=fleet.cancel_drain, tag="fleet",
+        access=Access.OPERATOR, summary="Call a node's drain off", answer=protocol.Node, statuses=(404,),
+    ),
+    Route(
+        method="GET", path="/v1/edges", handler=fleet.list_edges, tag="fleet", access=Access.OPERATOR,
+        summary="List edges", answer=protocol.EdgeList,
+    ),
+    Route(
+        method="POST", path="/v1/edges/{edge}/drain", handler=fleet.drain, tag="fleet", access=Access.OPERATOR,
+        summary="Drain an edge", body=protocol.DrainRequest, answer=protocol.Edge, statuses=(404,),
+    ),
+    Route(
+        method="DELETE", path="/v1/edges/{edge}/drain", handler=fleet.cancel_drain, tag="fleet",
+        access=Access.OPERATOR, summary="Call an edge's drain off", answer=protocol.Edge, statuses=(404,),
+    ),
+    Route(
+        method="GET", path="/v1/control", handler=control.control, tag="fleet", access=Access.AGENT,
+        summary="WebSocket of nodes and edges: AgentMessage in, BrokerMessage out", status=101,
+    ),
+)  # fmt: skip
+
+_GUARDS = {Access.OPERATOR: auth.require_operator, Access.MODERATOR: auth.require_moderator}
+
+
+def guarded(route: Route) -> Handler:
+    """The route's handler behind its access check; handlers check join, session and agent tokens themselves."""
+    guard = _GUARDS.get(route.access)
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if not request.app[CONTROLLER].restored:
+            raise standing_by()
+        if guard is not None:
+            await guard(request)
+        return await route.handler(request)
+
+    return handle
+
+
+def register(app: web.Application) -> None:
+    """Add every route to the application."""
+    for route in ROUTES:
+        app.router.add_route(route.method, route.path, guarded(route))

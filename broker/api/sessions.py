@@ -1,0 +1,155 @@
+"""Handlers of joining, resuming and leaving: what clients call."""
+
+import secrets
+from dataclasses import dataclass
+
+import structlog
+from aiohttp import web
+
+from broker.api.auth import bearer_token, is_revoked, refuse, require_session, require_session_or_operator, verify
+from broker.api.bodies import json_response, read_body
+from broker.api.client_address import FORWARDED_FOR, client_address
+from broker.api.controller import Controller
+from broker.api.keys import CONTROLLER, GUEST_LIMITER, TRUSTED_PROXIES
+from broker.api.presentation import grant, rfc3339, show_probe_target
+from broker.api.problems import ApiError, malformed
+from broker.core.refusals import Refusal
+from broker.core.sessions import Join
+from broker.core.state import RoomRecord
+from broker.protocol import (
+    AUDIENCE_JOIN,
+    AgentState,
+    EndReason,
+    JoinRequest,
+    ProbeTargetList,
+    Role,
+)
+from broker.tokens import TokenRefusal
+
+log = structlog.get_logger("broker")
+
+MAX_PROBE_TARGETS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who joins, as their token says, or as a guest says."""
+
+    identity: str
+    display_name: str
+    role: Role
+    token_id: str | None = None
+    expires_at: float = 0.0
+
+
+async def list_probe_targets(request: web.Request) -> web.Response:
+    """The edges a client should measure before it joins."""
+    edges = request.app[CONTROLLER].brain.state.edges.values()
+    ready = sorted((e for e in edges if e.connected and e.state is AgentState.READY), key=lambda e: e.edge)
+    return json_response(ProbeTargetList(targets=[show_probe_target(edge) for edge in ready[:MAX_PROBE_TARGETS]]))
+
+
+async def join(request: web.Request) -> web.Response:
+    """Place a newcomer: spend the join token, choose edge and node, grant a session."""
+    controller = request.app[CONTROLLER]
+    began = controller.now()
+    body = await read_body(request, JoinRequest)
+    room = controller.brain.state.room(request.match_info["room"])
+    who = await _identify(request, controller, room, body)
+    session = await _place(controller, _join_for(controller, room, who, body), who)
+    controller.metrics.placement_seconds.observe(controller.now() - began)
+    placed = controller.brain.state.session(session)
+    log.info("session placed", session=session, room=room.room, edge=placed.edge)
+    return json_response(grant(controller, placed), 201)
+
+
+def _join_for(controller: Controller, room: RoomRecord, who: Identity, body: JoinRequest) -> Join:
+    return Join(
+        room=room.room,
+        session=f"s-{secrets.token_hex(12)}",
+        participant=f"p-{secrets.token_hex(6)}",
+        view=f"v-{secrets.token_hex(8)}",
+        identity=who.identity,
+        display_name=who.display_name,
+        role=who.role,
+        joined_at=rfc3339(controller.unix_now()),
+        token_id=who.token_id,
+        probes=body.probes,
+        codecs=body.codecs,
+        viewport=body.viewport,
+    )
+
+
+async def _identify(request: web.Request, controller: Controller, room: RoomRecord, body: JoinRequest) -> Identity:
+    token = bearer_token(request)
+    if token is None and room.open:
+        return await _guest(request, controller, body)
+    claims = verify(controller, token, AUDIENCE_JOIN)
+    if claims.room != room.room:
+        raise refuse(controller, TokenRefusal.WRONG_ROOM)
+    if await is_revoked(controller, claims.jti):
+        raise refuse(controller, TokenRefusal.REVOKED)
+    try:
+        role = Role(claims.role or Role.VISITOR.value)
+    except ValueError as error:
+        raise refuse(controller, TokenRefusal.MALFORMED) from error
+    return Identity(claims.sub, claims.name or body.display_name or claims.sub, role, claims.jti, float(claims.exp))
+
+
+async def _guest(request: web.Request, controller: Controller, body: JoinRequest) -> Identity:
+    wait_s = request.app[GUEST_LIMITER].wait_s(_address_of(request), controller.now())
+    if wait_s:
+        raise ApiError("too-many-requests", 429, "Too many joins from this address", retry_after_s=wait_s)
+    if body.display_name is None:
+        raise malformed("Object missing required field `display_name` - at `$`: guests say their name")
+    await controller.use_store(controller.store.ping)
+    return Identity(f"guest-{secrets.token_hex(4)}", body.display_name, Role.VISITOR)
+
+
+def _address_of(request: web.Request) -> str:
+    trusted = request.app[TRUSTED_PROXIES]
+    return client_address(request.remote or "", request.headers.getall(FORWARDED_FOR, []), trusted)
+
+
+async def _place(controller: Controller, request: Join, who: Identity) -> str:
+    """Spend the token and place the session; a session that is refused leaves the token good."""
+    await _spend(controller, who)
+    try:
+        outcome = await controller.step(lambda: controller.brain.join(request, controller.now()))
+        if (refusal := outcome.refused.get(request.session)) is not None:
+            raise refusal
+    except Refusal as refusal:
+        controller.metrics.placements.labels(refusal.kind.value).inc()
+        if who.token_id is not None:
+            token_id = who.token_id
+            await controller.use_store(lambda: controller.store.restore_token(token_id))
+        raise
+    controller.metrics.placements.labels("placed").inc()
+    return request.session
+
+
+async def _spend(controller: Controller, who: Identity) -> None:
+    if who.token_id is None:
+        return
+    token_id, unix_now = who.token_id, controller.unix_now()
+    if not await controller.use_store(lambda: controller.store.use_token(token_id, who.expires_at, unix_now)):
+        raise refuse(controller, TokenRefusal.REPLAYED)
+
+
+async def resume(request: web.Request) -> web.Response:
+    """Grant a session anew to a participant who lost the connection; the body's probes help to choose an edge."""
+    controller = request.app[CONTROLLER]
+    body = await read_body(request, JoinRequest)
+    name = (await require_session(request)).session
+    outcome = await controller.step(lambda: controller.brain.resume(name, body.probes, controller.now()))
+    if (refusal := outcome.refused.get(name)) is not None:
+        raise refusal
+    return json_response(grant(controller, controller.brain.state.session(name)))
+
+
+async def leave(request: web.Request) -> web.Response:
+    """End a session because its participant leaves."""
+    controller = request.app[CONTROLLER]
+    name = (await require_session_or_operator(request)).session
+    await controller.step(lambda: controller.brain.end_session(name, EndReason.LEFT))
+    return web.Response(status=204)

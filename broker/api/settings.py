@@ -1,0 +1,72 @@
+"""How a broker is configured."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from broker.api.client_address import parse_networks
+from broker.core.policies import POLICIES
+from broker.core.state import CoreSettings
+from broker.tokens import MIN_SECRET_BYTES
+
+MIN_API_KEY_CHARACTERS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerSettings:
+    """Settings of one broker; times in seconds. Raises `ValueError` naming the setting and the remedy."""
+
+    secret: bytes
+    """Signs all tokens; the same for all brokers of a deployment; at least 32 random bytes."""
+    api_key: str
+    """The operator's bearer key; at least 16 characters."""
+    store_url: str = "memory:"
+    """`memory:` or `redis://...`, `rediss://...`, `unix://...`."""
+    public_url: str = "http://127.0.0.1:8080"
+    """Where people's browsers reach this broker; join links begin with it."""
+    web_root: Path | None = None
+    """Static files: `/` is `index.html`, `/operator` is `operator.html`."""
+    name: str = "broker"
+    policy: str = "lowest_latency"
+    core: CoreSettings = field(default_factory=CoreSettings)
+    tick_interval_s: float = 0.2
+    register_timeout_s: float = 5.0
+    agent_silence_s: float = 15.0
+    """After this long without a message an agent's socket is closed."""
+    agent_write_limit_s: float = 5.0
+    """An agent that does not take a command for this long is cut off."""
+    body_timeout_s: float = 10.0
+    """How long a client may take to send a body: stops slow senders from holding connections."""
+    session_token_ttl_s: float = 86_400.0
+    trunk_token_ttl_s: float = 604_800.0
+    """Long, because a node presents it again whenever a trunk is re-made."""
+    claim_ttl_s: float = 30.0
+    lead_ttl_s: float = 5.0
+    """How long after a broker died another one over the same store takes over."""
+    store_probe_interval_s: float = 0.5
+    guest_joins_per_minute: float = 60.0
+    """Joins without a token from one address: stops one machine from filling open rooms. The address is that of
+    the TCP peer, or whom `trusted_proxies` name."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks of reverse proxies whose `X-Forwarded-For` is believed: anybody else could invent addresses with it
+    and so escape the limit."""
+
+    def __post_init__(self) -> None:
+        if len(self.secret) < MIN_SECRET_BYTES:
+            raise ValueError(f"secret: {len(self.secret)} bytes; give at least {MIN_SECRET_BYTES} random ones")
+        if len(self.api_key) < MIN_API_KEY_CHARACTERS:
+            raise ValueError(f"api_key: {len(self.api_key)} characters; give at least {MIN_API_KEY_CHARACTERS}")
+        if self.policy not in POLICIES:
+            raise ValueError(f"policy: there is no {self.policy!r}; choose one of {', '.join(sorted(POLICIES))}")
+        if self.guest_joins_per_minute <= 0:
+            raise ValueError(f"guest_joins_per_minute: {self.guest_joins_per_minute:g}; give more than 0")
+        try:
+            parse_networks(self.trusted_proxies)
+        except ValueError as error:
+            raise ValueError(f"trusted_proxies: {error}; write networks such as 10.0.0.0/8") from error
+        if self.web_root is not None and not self.web_root.is_dir():
+            raise ValueError(f"web_root: {self.web_root} is not a directory")
+
+    @property
+    def heartbeat_interval_s(self) -> float:
+        """How often agents report."""
+        return self.core.heartbeat_interval_s

@@ -1,0 +1,229 @@
+"""The brain: every event of the broker goes in here, with `now`; effects come out.
+
+It does no I/O and reads no clock. One event at a time: the shell serialises calls and carries out all effects,
+answering each `Claim`, before the next event. A method that raises `Refusal` has changed nothing.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from broker.core import fleet, rooms, sessions, starts, views
+from broker.core.effects import AgentKey, Effect
+from broker.core.placement import PlacementPolicy
+from broker.core.policies import LowestLatency
+from broker.core.sessions import Join
+from broker.core.state import (
+    AgentRecord,
+    CoreSettings,
+    EdgeRecord,
+    NodeRecord,
+    RoomRecord,
+    SessionRecord,
+    State,
+    ViewRecord,
+    edge_pool,
+    node_pool,
+)
+from broker.protocol import (
+    AgentState,
+    EndReason,
+    ParticipantPatch,
+    Probe,
+    RegisterEdge,
+    RegisterNode,
+    RoomPatch,
+    SessionState,
+)
+
+
+class Brain:
+    """The broker's decisions. `state` may be read freely and is changed only through these methods."""
+
+    def __init__(self, settings: CoreSettings, policy: PlacementPolicy | None = None) -> None:
+        self.state = State(settings=settings, policy=policy or LowestLatency())
+
+    def _effects(self) -> list[Effect]:
+        effects, self.state.effects = self.state.effects, []
+        return effects
+
+    def create_room(self, room: RoomRecord, now: float) -> list[Effect]:
+        """Add a room. Raises `Refusal`."""
+        rooms.create(self.state, room, now)
+        return self._effects()
+
+    def patch_room(self, room: str, changes: RoomPatch) -> list[Effect]:
+        """Change a room. Raises `Refusal`."""
+        rooms.patch(self.state, room, changes)
+        return self._effects()
+
+    def close_room(self, room: str) -> list[Effect]:
+        """Close a room with all who are in it. Raises `Refusal`."""
+        rooms.close(self.state, room)
+        return self._effects()
+
+    def join(self, request: Join, now: float) -> list[Effect]:
+        """Begin a session: after the claims, `JoinPlaced` or `JoinRefused` tells how it went. Raises `Refusal`."""
+        sessions.join(self.state, request, now)
+        return self._effects()
+
+    def resume(self, session: str, probes: Sequence[Probe], now: float) -> list[Effect]:
+        """Let a viewer connect again to a session. Answers and raises as `join`."""
+        sessions.resume(self.state, session, probes, now)
+        return self._effects()
+
+    def end_session(self, session: str, reason: EndReason) -> list[Effect]:
+        """End a session. Raises `Refusal`."""
+        sessions.end(self.state, self.state.session(session), reason)
+        return self._effects()
+
+    def patch_participant(self, room: str, participant: str, changes: ParticipantPatch) -> list[Effect]:
+        """Change a participant. Raises `Refusal`."""
+        rooms.patch_participant(self.state, room, participant, changes)
+        return self._effects()
+
+    def participant(self, room: str, participant: str) -> SessionRecord:
+        """A participant's session. Raises `Refusal`."""
+        return rooms.participant(self.state, room, participant)
+
+    def register(self, message: RegisterNode | RegisterEdge, now: float) -> list[Effect]:
+        """An agent came, or came back."""
+        match message:
+            case RegisterNode():
+                fleet.register_node(self.state, message, now)
+            case RegisterEdge():
+                fleet.register_edge(self.state, message, now)
+        return self._effects()
+
+    def agent_message(self, key: AgentKey, message: object, now: float) -> list[Effect]:
+        """A registered agent says something. Raises `Refusal` when that is not its to say."""
+        match self.state.agent(key):
+            case NodeRecord() as node:
+                fleet.node_message(self.state, node, message, now)
+            case EdgeRecord() as edge:
+                fleet.edge_message(self.state, edge, message, now)
+        return self._effects()
+
+    def disconnected(self, key: AgentKey, now: float) -> list[Effect]:
+        """An agent's socket broke. Raises `Refusal` if the agent is unknown."""
+        fleet.disconnected(self.state, key, now)
+        return self._effects()
+
+    def drain(self, key: AgentKey, deadline_s: float, now: float) -> list[Effect]:
+        """Empty an agent. Raises `Refusal`."""
+        fleet.drain(self.state, key, deadline_s, now)
+        return self._effects()
+
+    def cancel_drain(self, key: AgentKey) -> list[Effect]:
+        """Call a drain off. Raises `Refusal`."""
+        fleet.cancel_drain(self.state, key)
+        return self._effects()
+
+    def claim_granted(self, pool: str, key: str, fence: int) -> list[Effect]:
+        """The store granted a claim."""
+        if self.state.ledger.grant(pool, key, fence):
+            view, session = self._holder(pool, key)
+            if view is not None:
+                sessions.view_granted(self.state, view, fence)
+            elif session is not None:
+                sessions.edge_granted(self.state, session, fence)
+        return self._effects()
+
+    def claim_refused(self, pool: str, key: str, now: float) -> list[Effect]:
+        """The store refused a claim: the pool is full."""
+        view, session = self._holder(pool, key)
+        if view is not None:
+            sessions.view_refused(self.state, view, now)
+        elif session is not None:
+            sessions.edge_refused(self.state, session)
+        return self._effects()
+
+    def claim_lost(self, pool: str, key: str, now: float) -> list[Effect]:
+        """The store could not renew a claim."""
+        fleet.claim_lost(self.state, pool, key, now)
+        return self._effects()
+
+    def _holder(self, pool: str, key: str) -> tuple[ViewRecord | None, SessionRecord | None]:
+        view, session = self.state.views.get(key), self.state.sessions.get(key)
+        is_view = view is not None and view.node is not None and node_pool(view.node) == pool
+        is_session = session is not None and session.edge is not None and edge_pool(session.edge) == pool
+        return view if is_view else None, session if is_session else None
+
+    def tick(self, now: float) -> list[Effect]:
+        """Time has passed: find the dead, place the homeless, end what is overdue. Call it a few times a second."""
+        state = self.state
+        fleet.excuse_stall(state, now)
+        fleet.find_lost(state, now)
+        fleet.advance_drains(state, now)
+        starts.find_late(state, now)
+        for room in list(state.rooms.values()):
+            views.place_room(state, room)
+        for view in [v for v in state.views.values() if v.give_up_at is not None and now >= v.give_up_at]:
+            if view.node is None:
+                sessions.end_view(state, view, EndReason.NODE_LOST)
+        for session in [s for s in state.sessions.values() if s.deadline is not None and now >= s.deadline]:
+            if session.session in state.sessions:
+                sessions.end(state, session, session.deadline_reason)
+        rooms.close_empty(state, now)
+        return self._effects()
+
+    def restore(
+        self,
+        restored_rooms: Iterable[RoomRecord],
+        restored_views: Iterable[ViewRecord],
+        restored_sessions: Iterable[SessionRecord],
+        agents: Iterable[AgentRecord],
+        now: float,
+    ) -> None:
+        """Take over what an earlier broker left in the store; agents get a longer grace to come back."""
+        state = self.state
+        state.rooms = {room.room: room for room in restored_rooms}
+        state.views = {view.view: view for view in restored_views if view.room in state.rooms}
+        for session in restored_sessions:
+            if session.room in state.rooms and session.view in state.views:
+                _restore_session(state, session, now)
+        for agent in agents:
+            _restore_agent(state, agent, now)
+        _relink(state, now)
+
+
+def _restore_session(state: State, session: SessionRecord, now: float) -> None:
+    session.deadline = now + state.settings.resume_grace_s
+    session.deadline_reason = EndReason.EDGE_LOST
+    session.connected = False
+    if session.state is SessionState.LIVE:
+        session.state = SessionState.CONNECTING
+    state.sessions[session.session] = session
+    if session.edge is not None:
+        state.ledger.add(edge_pool(session.edge), session.session, 1, session.edge_fence)
+
+
+def _restore_agent(state: State, agent: AgentRecord, now: float) -> None:
+    agent.connected = False
+    agent.state = AgentState.READY
+    agent.last_seen = now
+    agent.lost_at = now + state.settings.restore_grace_s
+    if agent.drain_deadline is not None:
+        agent.drain_deadline = now + state.settings.restored_drain_s
+    match agent:
+        case NodeRecord():
+            state.nodes[agent.node] = agent
+        case EdgeRecord():
+            state.edges[agent.edge] = agent
+
+
+def _relink(state: State, now: float) -> None:
+    """Rebuild the sets that are derived, and search a node for views whose node nobody knows."""
+    for view in state.views.values():
+        view.sessions = {s.session for s in state.sessions.values() if s.view == view.view}
+        view.give_up_at = view.start_by = None
+        if view.node is not None and view.node in state.nodes:
+            state.ledger.add(node_pool(view.node), view.view, view.picture.milliunits, view.fence)
+        else:
+            view.node, view.fence, view.started = None, 0, False
+            views.search(state, view, now)
+    state.views = {name: view for name, view in state.views.items() if view.sessions}
+    for room in state.rooms.values():
+        room.sessions = {s.session for s in state.sessions.values() if s.room == room.room}
+        room.views = {v.view for v in state.views.values() if v.room == room.room}
+        room.empty_since = None if room.sessions else now
+        if room.node not in state.nodes:
+            room.node, room.world_node = None, None

@@ -1,0 +1,150 @@
+"""Which picture a viewer gets: codec, size, frame rate, bitrate, and what drawing it costs.
+
+One unit is one 1280x720 view at 30 frames/s. The core counts in thousandths of it (milliunits), because
+integers add up exactly and a claim must never be refused or granted by a rounding error.
+
+Where capacity is scarce a viewer gets less than was wished, rung by rung down a `PictureLadder`, before being
+refused. A view that was stepped down stays so until it is placed anew: it does not grow back when others leave.
+"""
+
+import heapq
+import math
+from collections.abc import Sequence
+
+from msgspec import Struct, structs
+
+from broker.protocol import Codec, H264Profile, VideoCapability, Viewport
+
+UNIT_PIXELS_PER_S = 1280 * 720 * 30
+MIN_SIDE_PIXELS = 160
+MIN_BITRATE_BPS = 300_000
+BITS_PER_PIXEL = 0.12
+"""About 3.3 Mbit/s at 720p30: clean pictures from x264 superfast."""
+
+CodecChoice = tuple[Codec, H264Profile | None]
+
+
+class PictureLimits(Struct, frozen=True, kw_only=True):
+    """The largest picture the deployment gives: `max_long_side` and `max_pixels` in pixels, `fps` per second."""
+
+    max_long_side: int = 1280
+    max_pixels: int = 1280 * 720
+    fps: int = 30
+
+
+class PictureLadder(Struct, frozen=True, kw_only=True):
+    """What is offered instead of the wished picture, best first.
+
+    `steps` are factors of the wished width and height, and of the wished frame rate. No step goes below
+    `min_long_side` pixels, unless the wish itself did.
+    """
+
+    steps: tuple[tuple[float, float], ...] = ((1.0, 1.0), (0.75, 1.0), (0.5, 1.0), (0.5, 0.5), (0.25, 0.5))
+    min_long_side: int = 320
+
+
+class Picture(Struct, frozen=True, kw_only=True):
+    """What a view is drawn and encoded as."""
+
+    width: int
+    height: int
+    fps: int
+    codec: Codec
+    profile: H264Profile | None
+
+    @property
+    def milliunits(self) -> int:
+        """What drawing and encoding it costs, rounded up to thousandths of a unit."""
+        return math.ceil(self.width * self.height * self.fps * 1000 / UNIT_PIXELS_PER_S)
+
+    @property
+    def max_bitrate_bps(self) -> int:
+        """Where adaptive bitrate stops rising."""
+        return max(MIN_BITRATE_BPS, int(self.width * self.height * self.fps * BITS_PER_PIXEL))
+
+
+def codec_choices(capabilities: Sequence[VideoCapability]) -> list[CodecChoice]:
+    """What a client can play, best first: H.264 main (High decoders play it too), constrained baseline, VP8."""
+    if not capabilities:
+        return [(Codec.H264, H264Profile.CONSTRAINED_BASELINE)]
+    profiles = [p.lower() for c in capabilities if c.codec is Codec.H264 for p in (c.profiles or ["42e0"])]
+    choices: list[CodecChoice] = []
+    if any(p.startswith(("4d", "64")) for p in profiles):
+        choices.append((Codec.H264, H264Profile.MAIN))
+    if profiles:
+        choices.append((Codec.H264, H264Profile.CONSTRAINED_BASELINE))
+    if any(c.codec is Codec.VP8 for c in capabilities):
+        choices.append((Codec.VP8, None))
+    return choices
+
+
+def stage_choices(capabilities: Sequence[VideoCapability]) -> list[CodecChoice]:
+    """As `codec_choices`, for a picture shared by everyone: the one H.264 profile that all decoders play."""
+    return [choice for choice in codec_choices(capabilities) if choice[1] is not H264Profile.MAIN]
+
+
+def own_picture(viewport: Viewport, limits: PictureLimits, choice: CodecChoice) -> Picture:
+    """The picture of a participant's own camera: the viewport's aspect, as large as the limits allow."""
+    width, height = _limited(viewport.width, viewport.height, limits)
+    fps = min(viewport.max_fps, limits.fps)
+    return Picture(width=width, height=height, fps=fps, codec=choice[0], profile=choice[1])
+
+
+def stage_picture(choice: CodecChoice) -> Picture:
+    """The conference stage: the same for everyone, whatever their screens."""
+    return Picture(width=1280, height=720, fps=30, codec=choice[0], profile=choice[1])
+
+
+def rungs(wished: Picture, ladder: PictureLadder) -> list[Picture]:
+    """The pictures that may be offered for `wished`, best and dearest first, each cheaper than the one before."""
+    pictures = [wished]
+    for scale, rate in ladder.steps:
+        picture = _scaled(wished, scale, rate, ladder.min_long_side)
+        if picture.milliunits < pictures[-1].milliunits:
+            pictures.append(picture)
+    return pictures
+
+
+def fit(wishes: Sequence[Picture], free: int, ladder: PictureLadder) -> list[Picture] | None:
+    """The best pictures for views that share `free` milliunits, in the order of `wishes`; `None` if there are none.
+
+    The dearest steps down first, so that all suffer alike.
+    """
+    ladders = [rungs(wish, ladder) for wish in wishes]
+    chosen = [0] * len(wishes)
+    needed = sum(wish.milliunits for wish in wishes)
+    dearest = [(-wish.milliunits, index) for index, wish in enumerate(wishes)]
+    heapq.heapify(dearest)
+    while needed > free and dearest:
+        cost, index = heapq.heappop(dearest)
+        if chosen[index] + 1 == len(ladders[index]):
+            continue
+        chosen[index] += 1
+        cheaper = ladders[index][chosen[index]].milliunits
+        needed += cost + cheaper
+        heapq.heappush(dearest, (-cheaper, index))
+    return None if needed > free else [steps[at] for steps, at in zip(ladders, chosen, strict=True)]
+
+
+def _scaled(wished: Picture, scale: float, rate: float, min_long_side: int) -> Picture:
+    long_side, short_side = max(wished.width, wished.height), min(wished.width, wished.height)
+    scale = min(1.0, max(scale, min_long_side / long_side, MIN_SIDE_PIXELS / short_side))
+    return structs.replace(
+        wished,
+        width=_even(wished.width * scale),
+        height=_even(wished.height * scale),
+        fps=max(1, math.floor(wished.fps * rate)),
+    )
+
+
+def _limited(width: int, height: int, limits: PictureLimits) -> tuple[int, int]:
+    scale = min(
+        1.0,
+        limits.max_long_side / max(width, height),
+        math.sqrt(limits.max_pixels / (width * height)),
+    )
+    return _even(width * scale), _even(height * scale)
+
+
+def _even(side: float) -> int:
+    return max(MIN_SIDE_PIXELS, int(side + 1e-6) // 2 * 2)

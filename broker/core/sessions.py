@@ -1,0 +1,397 @@
+"""Sessions: one participant's way from joining to the one reason it ends for.
+
+A join claims a place on an edge, then, unless its view is drawn already, capacity on a node. Only when both are
+granted are edge and node told. When no node has room for the wished picture, a smaller one is drawn
+(`picture.rungs`), and only who does not even get the smallest is refused. The store may refuse a claim because
+another broker was quicker; the session then tries the next best pair, a bounded number of times.
+"""
+
+from collections.abc import Sequence
+
+from msgspec import Struct, structs
+
+from broker.core import views
+from broker.core.effects import Claim, JoinPlaced, JoinRefused, Release, Send, SessionEnded
+from broker.core.picture import (
+    CodecChoice,
+    Picture,
+    PictureLadder,
+    codec_choices,
+    own_picture,
+    rungs,
+    stage_choices,
+    stage_picture,
+)
+from broker.core.placement import RETRY_WHEN_FULL_S, EdgeOffer, Placement, PlacementRequest, largest_free, place
+from broker.core.refusals import Refusal, RefusalKind
+from broker.core.state import NodeRecord, RoomRecord, SessionRecord, State, ViewRecord, edge_pool
+from broker.protocol import (
+    DropSession,
+    EndReason,
+    Mode,
+    Probe,
+    Role,
+    SessionState,
+    VideoCapability,
+    Viewport,
+)
+
+
+class Join(Struct, frozen=True, kw_only=True):
+    """A request to join, authenticated already. `session`, `participant`, `view` are fresh random names."""
+
+    room: str
+    session: str
+    participant: str
+    view: str
+    identity: str
+    display_name: str
+    role: Role
+    joined_at: str
+    token_id: str | None = None
+    probes: Sequence[Probe] = ()
+    codecs: Sequence[VideoCapability] = ()
+    viewport: Viewport = Viewport()
+
+
+def join(state: State, request: Join, now: float) -> None:
+    """Begin a session. Raises `Refusal` when it cannot be; later trouble comes as `JoinRefused`."""
+    room = state.room(request.room)
+    if len(room.sessions) >= room.max_participants:
+        raise Refusal(
+            RefusalKind.ROOM_FULL,
+            f"room {room.room!r} holds {room.max_participants} participants and is full",
+            RETRY_WHEN_FULL_S,
+        )
+    view, is_new = _view_for(state, room, request)
+    session = _session_for(state, room, request, view, now)
+    placement = _choose(state, room, session, view, frozenset())
+    if is_new:
+        state.views[view.view] = view
+        room.views.add(view.view)
+    state.sessions[session.session] = session
+    room.sessions.add(session.session)
+    room.empty_since = None
+    view.sessions.add(session.session)
+    _claim_edge(state, session, placement)
+    if view.node is None:
+        room.node = placement.node
+    state.persist(room)
+
+
+def _session_for(state: State, room: RoomRecord, request: Join, view: ViewRecord, now: float) -> SessionRecord:
+    return SessionRecord(
+        session=request.session,
+        room=room.room,
+        participant=request.participant,
+        identity=request.identity,
+        display_name=request.display_name,
+        role=request.role,
+        joined_at=request.joined_at,
+        view=view.view,
+        token_id=request.token_id,
+        seat=_free_seat(state, room) if room.mode is Mode.CONFERENCE else None,
+        deadline=now + state.settings.connect_timeout_s,
+        probes=list(request.probes),
+    )
+
+
+def _free_seat(state: State, room: RoomRecord) -> int:
+    taken = {state.sessions[name].seat for name in room.sessions}
+    return next(seat for seat in range(len(taken) + 1) if seat not in taken)
+
+
+def _view_for(state: State, room: RoomRecord, request: Join) -> tuple[ViewRecord, bool]:
+    """The view this participant will watch, and whether it is new."""
+    if room.mode is not Mode.CONFERENCE:
+        choice = _playable(state, codec_choices(request.codecs))
+        picture = own_picture(request.viewport, state.settings.picture, choice)
+        return _new_view(request, picture, request.participant), True
+    choice = _playable(state, stage_choices(request.codecs))
+    for view in views.room_views(state, room):
+        if view.picture.codec is choice[0]:
+            return view, False
+    return _new_view(request, stage_picture(choice), None), True
+
+
+def _new_view(request: Join, wished: Picture, participant: str | None) -> ViewRecord:
+    return ViewRecord(view=request.view, room=request.room, participant=participant, wished=wished, picture=wished)
+
+
+def _playable(state: State, choices: list[CodecChoice]) -> CodecChoice:
+    """The client's best choice that some ready node encodes; its best one when none does, to be refused later."""
+    offered = {codec for offer in state.node_offers() for codec in offer.codecs}
+    return next((choice for choice in choices if choice[0] in offered), choices[0])
+
+
+# --- Placing --------------------------------------------------------------------------------------------
+
+
+def _choose(
+    state: State, room: RoomRecord, session: SessionRecord, view: ViewRecord, excluded_edges: frozenset[str]
+) -> Placement:
+    """A pair for the session. A view nobody draws takes the best picture some node has room for."""
+    drawn = view.node is not None
+    request = PlacementRequest(
+        scene=room.scene,
+        codec=view.picture.codec,
+        milliunits=0,
+        probes=session.probes,
+        room_node=view.node or room.node,
+        excluded_nodes=frozenset(view.excluded),
+        excluded_edges=excluded_edges,
+    )
+    nodes = state.node_offers()
+    if not drawn:
+        view.picture = _largest_that_fits(view.wished, largest_free(request, nodes), state.settings.ladder)
+        request = structs.replace(request, milliunits=view.picture.milliunits)
+    return place(request, _edges_for(state, view), nodes, state.policy)
+
+
+def _largest_that_fits(wished: Picture, free: int, ladder: PictureLadder) -> Picture:
+    """The best rung that `free` milliunits can draw; the lowest one when none can, to be refused."""
+    pictures = rungs(wished, ladder)
+    return next((picture for picture in pictures if picture.milliunits <= free), pictures[-1])
+
+
+def _edges_for(state: State, view: ViewRecord) -> list[EdgeOffer]:
+    """Every ready edge; those fed already once the view feeds as many as a node may."""
+    fed = {target.edge for target in views.view_targets(state, view)}
+    return state.edge_offers(fed if len(fed) >= state.settings.max_targets else None)
+
+
+def _claim_edge(state: State, session: SessionRecord, placement: Placement) -> None:
+    session.edge = placement.edge
+    pool = edge_pool(placement.edge)
+    state.ledger.add(pool, session.session, 1)
+    state.emit(Claim(pool, session.session, 1, state.edges[placement.edge].capacity))
+
+
+def edge_granted(state: State, session: SessionRecord, fence: int) -> None:
+    """The place on the edge is ours; go on with the view, or be done if it is drawn already."""
+    session.edge_fence = fence
+    view, room = state.views[session.view], state.rooms[session.room]
+    if view.node is None and not session.placed and room.node is not None:
+        views.claim(state, view, room.node)
+    else:
+        _admit(state, session)
+        views.refeed(state, view)
+
+
+def edge_refused(state: State, session: SessionRecord) -> None:
+    """Another broker took the place: try another edge, a bounded number of times."""
+    refused_edge, session.edge = session.edge, None
+    if refused_edge is None:
+        return
+    state.ledger.remove(edge_pool(refused_edge), session.session)
+    session.tries += 1
+    try:
+        _retry(state, session, frozenset({refused_edge}))
+    except Refusal as refusal:
+        abandon(state, session, refusal)
+
+
+def _retry(state: State, session: SessionRecord, excluded_edges: frozenset[str]) -> None:
+    view, room = state.views[session.view], state.rooms[session.room]
+    if session.tries > state.settings.max_placement_tries:
+        raise Refusal(RefusalKind.FARM_FULL, "capacity was taken by others meanwhile", RETRY_WHEN_FULL_S)
+    placement = _choose(state, room, session, view, excluded_edges)
+    if view.node is None and room.node is None:
+        room.node = placement.node
+    _claim_edge(state, session, placement)
+
+
+def view_granted(state: State, view: ViewRecord, fence: int) -> None:
+    """The node is ours: admit those who waited for it."""
+    room = state.rooms[view.room]
+    waiting = [s for s in views.view_sessions(state, view) if not s.placed]
+    for session in waiting:
+        session.placed = True
+        views.put_participant(state, room, session)
+    views.granted(state, view, fence)
+    for session in waiting:
+        _admit(state, session)
+
+
+def view_refused(state: State, view: ViewRecord, now: float) -> None:
+    """The node is not ours: newcomers try the next one, watchers wait for the next tick."""
+    views.refused(state, view, now)
+    for session in [s for s in views.view_sessions(state, view) if not s.placed]:
+        _release_edge(state, session)
+        session.tries += 1
+        try:
+            _retry(state, session, frozenset())
+        except Refusal as refusal:
+            abandon(state, session, refusal)
+
+
+def _admit(state: State, session: SessionRecord) -> None:
+    if not session.placed:
+        session.placed = True
+        views.put_participant(state, state.rooms[session.room], session)
+    views.put_session(state, session)
+    state.persist(session)
+    state.emit(JoinPlaced(session.session))
+
+
+def abandon(state: State, session: SessionRecord, refusal: Refusal) -> None:
+    """A session that could not be placed disappears; who asked is told why."""
+    if session.placed:
+        end(state, session, EndReason.EDGE_LOST)
+    else:
+        _remove(state, session)
+    state.emit(JoinRefused(session.session, refusal))
+
+
+# --- Life -----------------------------------------------------------------------------------------------
+
+
+def connected(state: State, session: SessionRecord) -> None:
+    """The viewer's connection stands."""
+    session.connected = True
+    session.deadline = None
+    if session.state is SessionState.CONNECTING:
+        _change(state, session, SessionState.LIVE)
+
+
+def connection_lost(state: State, session: SessionRecord, reason: EndReason, now: float) -> None:
+    """The viewer vanished; the session waits a while for them to resume."""
+    session.connected = False
+    session.deadline = now + state.settings.resume_grace_s
+    session.deadline_reason = reason
+    if session.state is SessionState.LIVE:
+        session.state = SessionState.CONNECTING
+    state.persist(session)
+
+
+def view_started(state: State, view: ViewRecord) -> None:
+    """The node's first frame is out: whoever waited for it is live (again)."""
+    view.started = True
+    view.excluded.clear()
+    view.tries = 0
+    moved = bool(view.previous)
+    views.drop_previous(state, view)
+    for session in views.view_sessions(state, view):
+        if session.state is SessionState.REPLACING:
+            _change(state, session, SessionState.LIVE if session.connected else SessionState.CONNECTING)
+        elif moved:
+            views.put_session(state, session)
+    state.persist(view)
+
+
+def _change(state: State, session: SessionRecord, to: SessionState) -> None:
+    session.state = to
+    views.put_session(state, session)
+    state.persist(session)
+
+
+def resume(state: State, name: str, probes: Sequence[Probe], now: float) -> None:
+    """Give a viewer who lost the connection a new start, on another edge if theirs is gone or going.
+
+    Raises `Refusal`.
+    """
+    session = state.session(name)
+    edge = state.edges.get(session.edge) if session.edge is not None else None
+    is_going = edge is not None and edge.departing and bool(_edges_for(state, state.views[session.view]))
+    is_elsewhere = edge is None or not edge.connected or is_going
+    placement = _choose_edge(state, session, probes or session.probes) if is_elsewhere else None
+    session.deadline = now + state.settings.connect_timeout_s
+    session.deadline_reason = EndReason.CONNECTION_LOST
+    if placement is None:
+        _admit(state, session)
+        return
+    _release_edge(state, session)
+    session.probes = list(probes) or session.probes
+    session.tries = 0
+    _claim_edge(state, session, placement)
+
+
+def _choose_edge(state: State, session: SessionRecord, probes: Sequence[Probe]) -> Placement:
+    """The best edge for a view that is drawn already, or that is between two nodes."""
+    view, room = state.views[session.view], state.rooms[session.room]
+    nodes = state.node_offers()
+    is_drawn = any(offer.node == view.node for offer in nodes)
+    request = PlacementRequest(
+        scene=room.scene,
+        codec=view.picture.codec,
+        milliunits=0,
+        probes=probes,
+        room_node=view.node if is_drawn else None,
+    )
+    return place(request, _edges_for(state, view), nodes, state.policy)
+
+
+def end(state: State, session: SessionRecord, reason: EndReason) -> None:
+    """End a session, for good, for one reason."""
+    if session.edge is not None:
+        state.emit(Send(views.edge_key(session.edge), DropSession(session=session.session, reason=reason)))
+    session.state = SessionState.ENDED
+    views.drop_participant(state, state.rooms[session.room], session)
+    _remove(state, session)
+    state.remember_end(session.session, reason)
+    state.emit(SessionEnded(session.session, session.room, reason))
+
+
+def _remove(state: State, session: SessionRecord) -> None:
+    room, view = state.rooms[session.room], state.views[session.view]
+    _release_edge(state, session)
+    del state.sessions[session.session]
+    room.sessions.discard(session.session)
+    view.sessions.discard(session.session)
+    if view.sessions:
+        views.refeed(state, view)
+    else:
+        _remove_view(state, room, view)
+    state.persist(session)
+
+
+def _release_edge(state: State, session: SessionRecord) -> None:
+    if session.edge is None:
+        return
+    pool = edge_pool(session.edge)
+    entry = state.ledger.remove(pool, session.session)
+    if entry is not None and entry.fence:
+        state.emit(Release(pool, session.session, entry.fence))
+    session.edge = None
+
+
+def _remove_view(state: State, room: RoomRecord, view: ViewRecord) -> None:
+    views.let_go(state, view)
+    views.drop_previous(state, view)
+    del state.views[view.view]
+    room.views.discard(view.view)
+    state.persist(view)
+    if not room.views:
+        _vacate(state, room)
+
+
+def _vacate(state: State, room: RoomRecord) -> None:
+    """Nobody is left: free the node, so that the next one to come is placed afresh."""
+    node, room.node, room.world_node = room.world_node, None, None
+    if node is not None:
+        views.leave_world(state, room, node)
+    state.persist(room)
+
+
+def end_view(state: State, view: ViewRecord, reason: EndReason) -> None:
+    """End everybody who watches a view that cannot be drawn."""
+    for session in list(views.view_sessions(state, view)):
+        end(state, session, reason)
+
+
+def view_failed(state: State, view: ViewRecord, node: NodeRecord, now: float) -> None:
+    """The node cannot draw the view: look elsewhere, a bounded number of times.
+
+    A room with other views on the node keeps its world there; the view is then tried there again.
+    """
+    room = state.rooms[view.room]
+    view.tries += 1
+    if view.tries > state.settings.max_placement_tries:
+        end_view(state, view, EndReason.NODE_LOST)
+        return
+    views.lose(state, view, now)
+    if all(other.node != node.node for other in views.room_views(state, room)):
+        view.excluded.add(node.node)
+        room.node, room.world_node = None, None
+        views.leave_world(state, room, node.node)
+    views.place_room(state, room)

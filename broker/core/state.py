@@ -1,0 +1,297 @@
+"""What the core knows: rooms, sessions, views, nodes and edges.
+
+Records are plain mutable structs; only the modules of `broker.core` change them. Times are monotonic seconds of
+the core's `now`, except `created_at` and `joined_at`, which are texts for people. After a restart the records come
+back from the store and all deadlines are set anew (`Brain.restore`), because a monotonic clock does not survive.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+
+from broker.core.effects import AgentKey, AgentKind, Collection, Effect, Persist
+from broker.core.ledger import Ledger
+from broker.core.picture import Picture, PictureLadder, PictureLimits
+from broker.core.placement import EdgeOffer, NodeOffer, PlacementPolicy
+from broker.core.policies import LowestLatency
+from broker.core.refusals import Refusal, RefusalKind
+from broker.protocol import (
+    AgentState,
+    EdgeCapability,
+    EdgeLoad,
+    EndReason,
+    Mode,
+    NodeCapability,
+    NodeLoad,
+    Probe,
+    Role,
+    SessionState,
+    ViewerReport,
+)
+
+MAX_ENDED_REMEMBERED = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreSettings:
+    """Deadlines and limits of the core; all times in seconds."""
+
+    heartbeat_interval_s: float = 0.5
+    missed_heartbeats: int = 3
+    reconnect_grace_s: float = 1.0
+    """How long an agent whose socket broke may take to come back before it is taken for dead."""
+    restore_grace_s: float = 10.0
+    """The same after the broker itself was restarted."""
+    restored_drain_s: float = 300.0
+    """What a drain gets that an earlier broker began."""
+    connect_timeout_s: float = 30.0
+    resume_grace_s: float = 30.0
+    node_search_s: float = 10.0
+    forget_agent_s: float = 60.0
+    start_timeout_s: float = 8.0
+    """How long a node may take from the first connected viewer to its first picture."""
+    max_placement_tries: int = 3
+    max_rooms: int = 10_000
+    max_targets: int = 64
+    """Edges one view may feed; the limit of `PutView.targets`."""
+    picture: PictureLimits = field(default_factory=PictureLimits)
+    ladder: PictureLadder = field(default_factory=PictureLadder)
+
+
+class RoomRecord(Struct, kw_only=True):
+    """A room. `node` hosts its world; `world_node` is the node that has been told so."""
+
+    room: str
+    mode: Mode
+    scene: str
+    max_participants: int
+    empty_timeout_s: float
+    open: bool
+    metadata: dict[str, str]
+    created_at: str
+    node: str | None = None
+    world_node: str | None = None
+    empty_since: float | None = None
+    sessions: set[str] = set()
+    views: set[str] = set()
+
+
+class SessionRecord(Struct, kw_only=True):
+    """One participant's live service. It is `placed` once its edge has been told; `deadline` ends it."""
+
+    session: str
+    room: str
+    participant: str
+    identity: str
+    display_name: str
+    role: Role
+    joined_at: str
+    view: str
+    token_id: str | None = None
+    muted: bool = False
+    hand_raised: bool = False
+    seat: int | None = None
+    edge: str | None = None
+    edge_fence: int = 0
+    placed: bool = False
+    tries: int = 0
+    state: SessionState = SessionState.CONNECTING
+    connected: bool = False
+    deadline: float | None = None
+    deadline_reason: EndReason = EndReason.CONNECT_TIMEOUT
+    probes: list[Probe] = []
+    report: ViewerReport | None = None
+
+
+class Holding(Struct, frozen=True):
+    """A node that draws a view under a fence, and what it claims there."""
+
+    node: str
+    fence: int
+    milliunits: int
+
+
+class ViewRecord(Struct, kw_only=True):
+    """A camera on a world. `fence` is 0 while no node has it; `previous` go on drawing during a planned move.
+
+    `wished` is what its viewers would get if capacity were plenty, `picture` what is claimed for them.
+    `fed` are the edges its node was last told to feed. `shown_fence` is the lowest fence edges may show,
+    `highest_fence` the newest ever given for this view.
+    """
+
+    view: str
+    room: str
+    participant: str | None
+    wished: Picture
+    picture: Picture
+    node: str | None = None
+    fence: int = 0
+    shown_fence: int = 0
+    highest_fence: int = 0
+    started: bool = False
+    sessions: set[str] = set()
+    excluded: set[str] = set()
+    tries: int = 0
+    give_up_at: float | None = None
+    start_by: float | None = None
+    previous: list[Holding] = []
+    fed: set[str] = set()
+
+
+class NodeRecord(Struct, kw_only=True):
+    """A render node. `lost_at` is when it will be, or was, taken for dead.
+
+    `departing`: the drain was asked for by the process itself and ends with it, unlike an operator's.
+    """
+
+    node: str
+    region: str
+    version: str
+    capability: NodeCapability
+    load: NodeLoad = NodeLoad()
+    connected: bool = False
+    state: AgentState = AgentState.READY
+    last_seen: float = 0.0
+    lost_at: float | None = None
+    drain_deadline: float | None = None
+    departing: bool = False
+
+    @property
+    def key(self) -> AgentKey:
+        """The name commands are sent to."""
+        return AgentKey(AgentKind.NODE, self.node)
+
+    @property
+    def capacity(self) -> int:
+        """Capacity in milliunits."""
+        return int(self.capability.units * 1000)
+
+
+class EdgeRecord(Struct, kw_only=True):
+    """An edge; as `NodeRecord`."""
+
+    edge: str
+    region: str
+    version: str
+    capability: EdgeCapability
+    public_url: str
+    trunk_url: str
+    load: EdgeLoad = EdgeLoad()
+    connected: bool = False
+    state: AgentState = AgentState.READY
+    last_seen: float = 0.0
+    lost_at: float | None = None
+    drain_deadline: float | None = None
+    departing: bool = False
+
+    @property
+    def key(self) -> AgentKey:
+        """The name commands are sent to."""
+        return AgentKey(AgentKind.EDGE, self.edge)
+
+    @property
+    def capacity(self) -> int:
+        """How many viewers it takes."""
+        return self.capability.max_viewers
+
+
+AgentRecord = NodeRecord | EdgeRecord
+
+
+@dataclass(slots=True)
+class State:
+    """Everything, with the effects that the current step has produced so far."""
+
+    settings: CoreSettings = field(default_factory=CoreSettings)
+    policy: PlacementPolicy = field(default_factory=LowestLatency)
+    rooms: dict[str, RoomRecord] = field(default_factory=dict)
+    sessions: dict[str, SessionRecord] = field(default_factory=dict)
+    views: dict[str, ViewRecord] = field(default_factory=dict)
+    nodes: dict[str, NodeRecord] = field(default_factory=dict)
+    edges: dict[str, EdgeRecord] = field(default_factory=dict)
+    ledger: Ledger = field(default_factory=Ledger)
+    ended: OrderedDict[str, EndReason] = field(default_factory=OrderedDict)
+    """Why sessions that are gone ended, for those who ask; bounded."""
+    last_tick: float | None = None
+    effects: list[Effect] = field(default_factory=list)
+
+    def emit(self, effect: Effect) -> None:
+        """Ask the shell for something."""
+        self.effects.append(effect)
+
+    def persist(self, record: RoomRecord | SessionRecord | ViewRecord) -> None:
+        """Have the shell write, or delete, this record."""
+        match record:
+            case RoomRecord():
+                self.emit(Persist(Collection.ROOMS, record.room))
+            case SessionRecord():
+                self.emit(Persist(Collection.SESSIONS, record.session))
+            case ViewRecord():
+                self.emit(Persist(Collection.VIEWS, record.view))
+
+    def room(self, name: str) -> RoomRecord:
+        """The room of this name, else `Refusal`."""
+        if (room := self.rooms.get(name)) is None:
+            raise Refusal(RefusalKind.ROOM_UNKNOWN, f"there is no room {name!r}")
+        return room
+
+    def session(self, name: str) -> SessionRecord:
+        """The session of this name, else `Refusal` saying whether and why it has ended."""
+        if (session := self.sessions.get(name)) is not None:
+            return session
+        if (reason := self.ended.get(name)) is not None:
+            raise Refusal(RefusalKind.SESSION_ENDED, f"the session has ended: {reason.value}")
+        raise Refusal(RefusalKind.SESSION_UNKNOWN, "there is no such session")
+
+    def agent(self, key: AgentKey) -> AgentRecord:
+        """The agent of this name, else `Refusal`."""
+        agent = self.nodes.get(key.name) if key.kind is AgentKind.NODE else self.edges.get(key.name)
+        if agent is None:
+            raise Refusal(RefusalKind.AGENT_UNKNOWN, f"there is no {key.kind.value} {key.name!r}")
+        return agent
+
+    def remember_end(self, session: str, reason: EndReason) -> None:
+        """Keep the reason for a while; the oldest go first."""
+        self.ended[session] = reason
+        while len(self.ended) > MAX_ENDED_REMEMBERED:
+            self.ended.popitem(last=False)
+
+    def edge_offers(self, among: set[str] | None = None) -> list[EdgeOffer]:
+        """The edges that take new viewers, perhaps only those `among` these."""
+        return [
+            EdgeOffer(
+                edge=edge.edge,
+                region=edge.region,
+                viewers=self.ledger.claimed(edge_pool(edge.edge)),
+                max_viewers=edge.capacity,
+                node_rtt_ms=edge.load.node_rtt_ms,
+            )
+            for edge in self.edges.values()
+            if edge.connected and edge.state is AgentState.READY and (among is None or edge.edge in among)
+        ]
+
+    def node_offers(self) -> list[NodeOffer]:
+        """The nodes that take new views."""
+        return [
+            NodeOffer(
+                node=node.node,
+                region=node.region,
+                claimed=self.ledger.claimed(node_pool(node.node)),
+                capacity=node.capacity,
+                codecs=frozenset(node.capability.codecs),
+                scenes=frozenset(node.capability.scenes),
+            )
+            for node in self.nodes.values()
+            if node.connected and node.state is AgentState.READY
+        ]
+
+
+def node_pool(node: str) -> str:
+    """The pool of a node's milliunits."""
+    return f"node:{node}"
+
+
+def edge_pool(edge: str) -> str:
+    """The pool of an edge's places."""
+    return f"edge:{edge}"

@@ -1,0 +1,76 @@
+"""What must always hold of the state. Tests call `validate_state` after every step."""
+
+from broker.core.state import RoomRecord, State, ViewRecord, edge_pool, node_pool
+from broker.protocol import Mode, SessionState
+
+
+class InvalidState(AssertionError):
+    """The core has contradicted itself; the message names the record."""
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise InvalidState(what)
+
+
+def validate_state(state: State) -> None:
+    """Raise `InvalidState` if the records contradict one another or capacity is overbooked."""
+    _validate_links(state)
+    for room in state.rooms.values():
+        _validate_room(state, room)
+    for view in state.views.values():
+        _validate_view(state, view)
+    _validate_ledger(state)
+
+
+def _validate_links(state: State) -> None:
+    for session in state.sessions.values():
+        name = session.session
+        _require(session.room in state.rooms, f"session {name} is in no room")
+        _require(name in state.rooms[session.room].sessions, f"room does not know session {name}")
+        _require(session.view in state.views, f"session {name} watches nothing")
+        _require(name in state.views[session.view].sessions, f"view does not know session {name}")
+        _require(session.state is not SessionState.ENDED, f"session {name} has ended and is still here")
+        _require(session.placed and session.edge is not None, f"session {name} was left half placed")
+        _require(session.connected or session.deadline is not None, f"session {name} would wait for ever")
+
+
+def _validate_room(state: State, room: RoomRecord) -> None:
+    _require(all(name in state.sessions for name in room.sessions), f"room {room.room} has ghosts")
+    _require(all(name in state.views for name in room.views), f"room {room.room} has ghost views")
+    nodes = {view.node for name in room.views if (view := state.views[name]).node is not None}
+    _require(nodes <= {room.node}, f"room {room.room} is drawn by {nodes}, its world is on {room.node}")
+    if room.mode is Mode.CONFERENCE:
+        seats = [state.sessions[name].seat for name in room.sessions]
+        _require(None not in seats and len(set(seats)) == len(seats), f"room {room.room}: seats {seats}")
+        codecs = [state.views[name].picture.codec for name in room.views]
+        _require(len(set(codecs)) == len(codecs), f"room {room.room} draws a stage twice")
+
+
+def _validate_view(state: State, view: ViewRecord) -> None:
+    name = view.view
+    _require(view.room in state.rooms and name in state.rooms[view.room].views, f"view {name} is in no room")
+    _require(bool(view.sessions), f"nobody watches view {name}")
+    _require(view.participant is None or len(view.sessions) == 1, f"view {name} of one person is watched by more")
+    _require((view.node is None) == (view.fence == 0), f"view {name}: node {view.node}, fence {view.fence}")
+    _require(view.node is not None or view.give_up_at is not None, f"view {name} would search for ever")
+    _require(all(h.fence < view.highest_fence for h in view.previous if view.fence), f"view {name}: old fences")
+    _require(view.picture.milliunits <= view.wished.milliunits, f"view {name} got more than was wished")
+    _require(all(h.node != view.node for h in view.previous), f"view {name} moves to where it was")
+    _require(view.node is None or view.fence == view.highest_fence, f"view {name}: fence went back")
+
+
+def _validate_ledger(state: State) -> None:
+    expected = {(edge_pool(s.edge), s.session): 1 for s in state.sessions.values() if s.edge is not None}
+    for view in state.views.values():
+        expected |= {(node_pool(h.node), view.view): h.milliunits for h in view.previous}
+        if view.node is not None:
+            expected[(node_pool(view.node), view.view)] = view.picture.milliunits
+    booked = {(pool, key): entry.amount for pool, key, entry in state.ledger.entries()}
+    _require(booked == expected, f"ledger {booked} is not what is in use {expected}")
+    for node_record in state.nodes.values():
+        used = state.ledger.claimed(node_pool(node_record.node))
+        _require(used <= node_record.capacity, f"node {node_record.node} is overbooked: {used}")
+    for edge in state.edges.values():
+        used = state.ledger.claimed(edge_pool(edge.edge))
+        _require(used <= edge.capacity, f"edge {edge.edge} is overbooked: {used}")

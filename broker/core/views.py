@@ -1,0 +1,348 @@
+"""Views: who draws them, under which fence, for which edges.
+
+All views of a room are drawn by the node that hosts its world, so they are placed and moved together. An
+unplanned move (the node died, or cannot draw) tells the edges at once, so that they refuse whatever the old node
+still sends. A planned move (drain) lets the old node draw on until the new one's first frame is out.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from broker.core.effects import AgentKey, AgentKind, Claim, Release, Send, ViewMoved
+from broker.core.picture import Picture, fit
+from broker.core.placement import NodeOffer, PlacementRequest, usable_nodes_for
+from broker.core.refusals import Refusal
+from broker.core.state import Holding, RoomRecord, SessionRecord, State, ViewRecord, node_pool
+from broker.protocol import (
+    DropParticipant,
+    DropView,
+    DropWorld,
+    PutParticipant,
+    PutSession,
+    PutView,
+    PutWorld,
+    SessionState,
+    TrunkTarget,
+    WorldParticipant,
+)
+
+
+def node_key(node: str) -> AgentKey:
+    """The name a node's commands are sent to."""
+    return AgentKey(AgentKind.NODE, node)
+
+
+def edge_key(edge: str) -> AgentKey:
+    """The name an edge's commands are sent to."""
+    return AgentKey(AgentKind.EDGE, edge)
+
+
+# --- Commands -------------------------------------------------------------------------------------------
+
+
+def put_session(state: State, session: SessionRecord) -> None:
+    """Tell the session's edge how it stands."""
+    if session.edge is None:
+        return
+    view, room = state.views[session.view], state.rooms[session.room]
+    message = PutSession(
+        session=session.session,
+        participant=session.participant,
+        room=session.room,
+        mode=room.mode,
+        role=session.role,
+        muted=session.muted,
+        stream=view.view,
+        fence=view.shown_fence,
+        codec=view.picture.codec,
+        profile=view.picture.profile,
+        state=session.state,
+    )
+    state.emit(Send(edge_key(session.edge), message))
+
+
+def world_participant(session: SessionRecord) -> WorldParticipant:
+    """A participant as the node knows them."""
+    return WorldParticipant(
+        participant=session.participant,
+        display_name=session.display_name,
+        role=session.role,
+        muted=session.muted,
+        seat=session.seat,
+    )
+
+
+def put_world(state: State, room: RoomRecord) -> None:
+    """Tell the room's node about its world, with everybody who is in it."""
+    if room.node is None:
+        return
+    people = [world_participant(s) for s in room_sessions(state, room) if s.placed]
+    message = PutWorld(room=room.room, mode=room.mode, scene=room.scene, participants=people)
+    state.emit(Send(node_key(room.node), message))
+    room.world_node = room.node
+
+
+def put_participant(state: State, room: RoomRecord, session: SessionRecord) -> None:
+    """Tell the node that somebody came or changed; the first one brings the whole world along."""
+    if room.node is None:
+        return
+    if room.world_node != room.node:
+        put_world(state, room)
+        return
+    message = PutParticipant(room=room.room, participant=world_participant(session))
+    state.emit(Send(node_key(room.node), message))
+
+
+def drop_participant(state: State, room: RoomRecord, session: SessionRecord) -> None:
+    """Tell the node that somebody left."""
+    if room.world_node is not None:
+        message = DropParticipant(room=room.room, participant=session.participant)
+        state.emit(Send(node_key(room.world_node), message))
+
+
+def put_view(state: State, view: ViewRecord) -> None:
+    """Tell the view's node what to draw and which edges to feed; the shell adds the trunk tokens."""
+    targets = view_targets(state, view)
+    if view.node is None or view.fence == 0 or not targets:
+        return
+    message = PutView(
+        view=view.view,
+        stream=view.view,
+        fence=view.fence,
+        room=view.room,
+        participant=view.participant,
+        width=view.picture.width,
+        height=view.picture.height,
+        fps=view.picture.fps,
+        codec=view.picture.codec,
+        profile=view.picture.profile,
+        max_bitrate_bps=view.picture.max_bitrate_bps,
+        targets=targets,
+    )
+    state.emit(Send(node_key(view.node), message))
+    view.fed = {target.edge for target in targets}
+
+
+def refeed(state: State, view: ViewRecord) -> None:
+    """Tell the view's node if the edges it must feed have changed."""
+    if {target.edge for target in view_targets(state, view)} != view.fed:
+        put_view(state, view)
+
+
+def view_targets(state: State, view: ViewRecord) -> list[TrunkTarget]:
+    """The edges whose viewers watch this view, in order of name, without tokens."""
+    names = sorted({edge for s in view.sessions if (edge := state.sessions[s].edge) is not None})
+    return [TrunkTarget(edge=name, url=state.edges[name].trunk_url, token="") for name in names if name in state.edges]
+
+
+# --- Claims ---------------------------------------------------------------------------------------------
+
+
+def claim(state: State, view: ViewRecord, node: str) -> None:
+    """Ask for the node's capacity for `view.picture`; `granted` or `refused` goes on.
+
+    A node that draws the view still, because it is being moved away, begins anew under the new fence.
+    """
+    lose_previous(state, view, [holding for holding in view.previous if holding.node == node])
+    capacity = state.nodes[node].capacity
+    view.node = node
+    state.ledger.add(node_pool(node), view.view, view.picture.milliunits)
+    state.emit(Claim(node_pool(node), view.view, view.picture.milliunits, capacity, view.highest_fence))
+
+
+def granted(state: State, view: ViewRecord, fence: int) -> None:
+    """The node is ours: hand it the world and the view, and tell the edges to expect it."""
+    moved = view.highest_fence != 0
+    view.fence = view.highest_fence = fence
+    view.started = False
+    view.give_up_at = view.start_by = None
+    if not view.previous:
+        view.shown_fence = fence
+    room = state.rooms[view.room]
+    if room.world_node != room.node:
+        put_world(state, room)
+    put_view(state, view)
+    state.persist(view)
+    if moved and view.node is not None:
+        state.emit(ViewMoved(view.view, view.node))
+        for session in view_sessions(state, view):
+            put_session(state, session)
+
+
+def refused(state: State, view: ViewRecord, now: float) -> None:
+    """Another broker was quicker: look elsewhere on the next tick, for a while."""
+    if view.node is not None:
+        state.ledger.remove(node_pool(view.node), view.view)
+        view.excluded.add(view.node)
+    view.node = None
+    view.tries += 1
+    room = state.rooms[view.room]
+    if not any(other.node == room.node for other in room_views(state, room)):
+        room.node = None
+    search(state, view, now)
+
+
+def search(state: State, view: ViewRecord, now: float) -> None:
+    """Start the clock within which the view must find a node."""
+    if view.give_up_at is None:
+        view.give_up_at = now + state.settings.node_search_s
+
+
+def let_go(state: State, view: ViewRecord) -> None:
+    """Take the view from the node that has it."""
+    if view.node is not None:
+        drop_holding(state, view, Holding(view.node, view.fence, view.picture.milliunits))
+    view.node, view.fence, view.started = None, 0, False
+
+
+def drop_holding(state: State, view: ViewRecord, holding: Holding) -> None:
+    """Stop a node drawing the view and give its capacity back."""
+    entry = state.ledger.remove(node_pool(holding.node), view.view)
+    if entry is not None and entry.fence:
+        state.emit(Release(node_pool(holding.node), view.view, entry.fence))
+    if holding.fence:
+        state.emit(Send(node_key(holding.node), DropView(view=view.view, fence=holding.fence)))
+
+
+def drop_previous(state: State, view: ViewRecord) -> None:
+    """End a planned move: the old nodes may stop, and edges show nothing older."""
+    lose_previous(state, view, view.previous)
+    view.shown_fence = max(view.shown_fence, view.fence)
+
+
+def lose_previous(state: State, view: ViewRecord, holdings: list[Holding]) -> None:
+    """These nodes draw the view no longer, whether or not the new one does already."""
+    view.previous = [holding for holding in view.previous if holding not in holdings]
+    for holding in holdings:
+        drop_holding(state, view, holding)
+        leave_world(state, state.rooms[view.room], holding.node)
+
+
+def leave_world(state: State, room: RoomRecord, node: str) -> None:
+    """Drop the world from a node that is not the room's (any more) once it draws none of its views."""
+    busy = any(h.node == node for v in room_views(state, room) for h in v.previous)
+    if node != room.node and not busy:
+        state.emit(Send(node_key(node), DropWorld(room=room.room)))
+
+
+# --- Moves ----------------------------------------------------------------------------------------------
+
+
+def lose(state: State, view: ViewRecord, now: float) -> None:
+    """The view's node is dead or useless: fence it off and tell the edges to wait."""
+    let_go(state, view)
+    search(state, view, now)
+    if not view.previous:
+        view.shown_fence = view.highest_fence + 1
+    for session in view_sessions(state, view):
+        session.state = SessionState.REPLACING
+        put_session(state, session)
+        state.persist(session)
+    state.persist(view)
+
+
+def move_room(state: State, room: RoomRecord) -> bool:
+    """Move a room's views to another node while the old one draws on; false if no node has room for all.
+
+    The new pictures may be smaller than the old ones, or larger where there is more room.
+    """
+    views = [view for view in room_views(state, room) if view.node == room.node]
+    if (home := _home_for(state, room, views)) is None:
+        return False
+    room.node, room.world_node = home.node, None
+    for view, picture in zip(views, home.pictures, strict=True):
+        if view.node is not None and view.fence:
+            view.previous.append(Holding(view.node, view.fence, view.picture.milliunits))
+        view.fence, view.picture = 0, picture
+        claim(state, view, home.node)
+    state.persist(room)
+    return True
+
+
+def place_room(state: State, room: RoomRecord) -> None:
+    """Give a room's homeless views a node: the one that hosts the world, else the best one that can."""
+    homeless = [view for view in room_views(state, room) if view.node is None and view.sessions]
+    if not homeless:
+        return
+    if room.node is not None:
+        _claim_there(state, room.node, homeless)
+    elif (home := _home_for(state, room, homeless)) is not None:
+        room.node, room.world_node = home.node, None
+        state.persist(room)
+        _claim_all(state, home, homeless)
+
+
+def _claim_there(state: State, node: str, homeless: list[ViewRecord]) -> None:
+    """Place as many of these as fit on this node."""
+    free = next((offer.free for offer in state.node_offers() if offer.node == node), 0)
+    views = [view for view in homeless if node not in view.excluded]
+    while views:
+        pictures = fit([view.wished for view in views], free, state.settings.ladder)
+        if pictures is not None:
+            _claim_all(state, _Home(node, pictures), views)
+            return
+        views.pop()
+
+
+def _claim_all(state: State, home: "_Home", views: list[ViewRecord]) -> None:
+    for view, picture in zip(views, home.pictures, strict=True):
+        view.picture = picture
+        claim(state, view, home.node)
+
+
+class _Home(NamedTuple):
+    """A node with room for some views, and the pictures it can draw of them."""
+
+    node: str
+    pictures: list[Picture]
+
+
+def _home_for(state: State, room: RoomRecord, views: list[ViewRecord]) -> _Home | None:
+    """The least loaded node that can take all of `views` as wished, else the roomiest with smaller pictures."""
+    nodes = _able_nodes(state, room, views) if views else []
+    wishes = [view.wished for view in views]
+    needed = sum(wish.milliunits for wish in wishes)
+    roomy = [offer for offer in nodes if offer.free >= needed]
+    if roomy:
+        return _Home(min(roomy, key=lambda offer: (offer.load_ratio, offer.node)).node, wishes)
+    if not nodes:
+        return None
+    roomiest = min(nodes, key=lambda offer: (-offer.free, offer.node))
+    pictures = fit(wishes, roomiest.free, state.settings.ladder)
+    return None if pictures is None else _Home(roomiest.node, pictures)
+
+
+def has_home_elsewhere(state: State, view: ViewRecord) -> bool:
+    """Whether a node other than its room's has room for this view."""
+    return _home_for(state, state.rooms[view.room], [view]) is not None
+
+
+def _able_nodes(state: State, room: RoomRecord, views: list[ViewRecord]) -> list[NodeOffer]:
+    """The nodes that could draw all of `views`, were there room."""
+    excluded = {name for view in views for name in view.excluded} | ({room.node} if room.node else set())
+    codecs = {view.picture.codec for view in views}
+    request = PlacementRequest(
+        scene=room.scene, codec=views[0].picture.codec, milliunits=0, excluded_nodes=frozenset(excluded)
+    )
+    try:
+        return usable_nodes_for(request, [offer for offer in state.node_offers() if codecs <= offer.codecs])
+    except Refusal:
+        return []
+
+
+# --- Look-ups -------------------------------------------------------------------------------------------
+
+
+def room_views(state: State, room: RoomRecord) -> list[ViewRecord]:
+    """A room's views in order of name, so that steps can be repeated exactly."""
+    return [state.views[name] for name in sorted(room.views)]
+
+
+def room_sessions(state: State, room: RoomRecord) -> list[SessionRecord]:
+    """A room's sessions in order of name."""
+    return [state.sessions[name] for name in sorted(room.sessions)]
+
+
+def view_sessions(state: State, view: ViewRecord) -> Iterable[SessionRecord]:
+    """The sessions that watch a view, in order of name."""
+    return [state.sessions[name] for name in sorted(view.sessions)]

@@ -1,0 +1,117 @@
+"""HTTP: rooms, their participants and join tokens, and problem documents (RFC 9457)."""
+
+from typing import Annotated
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from broker.protocol.telemetry import ViewerReport
+from broker.protocol.terms import MAX_METADATA_ENTRIES, DisplayName, Identifier, Message, Mode, Role, SessionState
+
+
+class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An error as `application/problem+json`. `type` is stable; programs may switch on it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = ""
+    instance: str = ""
+    retry_after_s: float | None = None
+
+
+MaxParticipants = Annotated[int, Meta(ge=1, le=100_000)]
+Metadata = Annotated[
+    dict[Annotated[str, Meta(min_length=1, max_length=64)], Annotated[str, Meta(max_length=512)]],
+    Meta(max_length=MAX_METADATA_ENTRIES),
+]
+
+
+class RoomCreate(Message, frozen=True):
+    """Body of `POST /v1/rooms`. `room` is chosen for you when absent."""
+
+    room: Identifier | None = None
+    mode: Mode = Mode.EXPLORE
+    scene: Identifier = "campus"
+    max_participants: MaxParticipants = 50
+    empty_timeout_s: Annotated[float, Meta(ge=0, le=31_536_000)] = 300.0
+    """Seconds without participants after which the room closes; 0 keeps it for ever."""
+    open: bool = False
+    """Whether guests may join without a token, as visitors."""
+    metadata: Metadata = {}
+
+
+class RoomPatch(Message, frozen=True):
+    """Body of `PATCH /v1/rooms/{room}`; absent keys stay as they are. Mode and scene are fixed at creation."""
+
+    max_participants: MaxParticipants | UnsetType = UNSET
+    empty_timeout_s: Annotated[float, Meta(ge=0, le=31_536_000)] | UnsetType = UNSET
+    open: bool | UnsetType = UNSET
+    metadata: Metadata | UnsetType = UNSET
+
+
+class Room(Message, frozen=True):
+    """A room as the API shows it. `created_at` is RFC 3339, UTC."""
+
+    room: Identifier
+    mode: Mode
+    scene: Identifier
+    max_participants: MaxParticipants
+    empty_timeout_s: float
+    open: bool
+    metadata: dict[str, str]
+    created_at: str
+    participants: int
+    node: str | None = None
+
+
+class RoomList(Message, frozen=True):
+    """Answer of `GET /v1/rooms`."""
+
+    rooms: list[Room]
+
+
+class TokenRequest(Message, frozen=True):
+    """Body of `POST /v1/rooms/{room}/tokens`."""
+
+    identity: Identifier
+    display_name: DisplayName
+    role: Role = Role.VISITOR
+    ttl_s: Annotated[float, Meta(gt=0, le=2_592_000)] = 3600.0
+
+
+class TokenGrant(Message, frozen=True):
+    """A join token (JWT, single use) and a link that carries it."""
+
+    token: str
+    link: str
+    expires_at: str
+
+
+class Participant(Message, frozen=True):
+    """A participant as the API shows it; telemetry is that of the last second, absent before the first report."""
+
+    participant: Identifier
+    identity: str
+    display_name: str
+    role: Role
+    muted: bool
+    hand_raised: bool
+    session: Identifier
+    state: SessionState
+    edge: str | None
+    node: str | None
+    joined_at: str
+    report: "ViewerReport | None" = None
+
+
+class ParticipantList(Message, frozen=True):
+    """Answer of `GET /v1/rooms/{room}/participants`."""
+
+    participants: list[Participant]
+
+
+class ParticipantPatch(Message, frozen=True):
+    """Body of `PATCH /v1/rooms/{room}/participants/{participant}`."""
+
+    role: Role | UnsetType = UNSET
+    muted: bool | UnsetType = UNSET

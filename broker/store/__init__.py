@@ -1,0 +1,1 @@
+"""One interface for shared state, with memory and Redis behind it."""

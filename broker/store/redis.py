@@ -1,0 +1,167 @@
+"""The shared store: Redis (or Valkey) 6.2 or newer, one instance or a primary with replicas.
+
+Everything that must be atomic is a Lua script (`broker.store.scripts`). A call that takes longer than
+`TIMEOUT_S` counts as an outage. Fences survive only as long as Redis' data does: switch on its append-only file.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any, cast
+
+import redis.asyncio as redis_client
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from broker.store import scripts
+from broker.store.interface import RecordKey, StoredClaim, StoreUnavailable
+
+TIMEOUT_S = 1.0
+MAX_CONNECTIONS = 512
+_POLL_S = 0.5
+
+
+class RedisStore:
+    """`Store` on the Redis at `url`; all keys begin with `prefix`, in one hash slot."""
+
+    name = "redis"
+
+    def __init__(self, url: str, prefix: str = "{farstage}") -> None:
+        self._prefix = prefix
+        self._client: redis_client.Redis = redis_client.Redis.from_url(
+            url,
+            socket_timeout=TIMEOUT_S,
+            socket_connect_timeout=TIMEOUT_S,
+            retry=Retry(NoBackoff(), 1),
+            max_connections=MAX_CONNECTIONS,
+        )
+        register = self._client.register_script
+        self._claim = register(scripts.CLAIM)
+        self._renew = register(scripts.RENEW)
+        self._release = register(scripts.RELEASE)
+        self._claimed = register(scripts.CLAIMED)
+        self._use_token = register(scripts.USE_TOKEN)
+        self._revoke = register(scripts.REVOKE)
+        self._agents = register(scripts.AGENTS)
+
+    def _key(self, *parts: str) -> str:
+        return ":".join((self._prefix, *parts))
+
+    def _pool_keys(self, pool: str) -> list[str]:
+        parts = [self._key("pool", pool, part) for part in ("expiries", "details", "sum")]
+        return [*parts, self._key("fence")]
+
+    async def _ask(self, call: Any) -> Any:
+        try:
+            return await call
+        except (RedisError, OSError, TimeoutError) as error:
+            raise StoreUnavailable(f"redis does not answer: {type(error).__name__}: {error}") from error
+
+    async def ping(self) -> None:
+        """See `Store.ping`."""
+        await self._ask(self._client.ping())
+
+    async def save(self, changes: Mapping[RecordKey, bytes | None]) -> None:
+        """See `Store.save`."""
+        pipeline = self._client.pipeline(transaction=True)
+        for (collection, name), record in changes.items():
+            if record is None:
+                pipeline.hdel(self._key(collection), name)
+            else:
+                pipeline.hset(self._key(collection), name, cast("str", record))
+        await self._ask(pipeline.execute())
+
+    async def load(self, collection: str) -> dict[str, bytes]:
+        """See `Store.load`."""
+        records: dict[bytes, bytes] = await self._ask(self._client.hgetall(self._key(collection)))
+        return {name.decode(): record for name, record in records.items()}
+
+    async def put_agents(self, agents: Mapping[str, bytes], expires_at: float) -> None:
+        """See `Store.put_agents`."""
+        if not agents:
+            return
+        pipeline = self._client.pipeline(transaction=True)
+        for name, record in agents.items():
+            pipeline.hset(self._key("agents"), name, cast("str", record))
+            pipeline.zadd(self._key("agents", "expiries"), {name: expires_at})
+        await self._ask(pipeline.execute())
+
+    async def agents(self, now: float) -> dict[str, bytes]:
+        """See `Store.agents`."""
+        keys = [self._key("agents", "expiries"), self._key("agents")]
+        flat: list[bytes] = await self._ask(self._agents(keys=keys, args=[now]))
+        return {name.decode(): record for name, record in zip(flat[::2], flat[1::2], strict=True)}
+
+    async def claim(
+        self, pool: str, key: str, amount: int, capacity: int, ttl_s: float, now: float, fence_floor: int = 0
+    ) -> StoredClaim | None:
+        """See `Store.claim`."""
+        args: list[str | float] = [key, amount, capacity, now + ttl_s, now, fence_floor]
+        fence: bytes | None = await self._ask(self._claim(keys=self._pool_keys(pool), args=args))
+        if fence is None:
+            return None
+        return StoredClaim(pool=pool, key=key, amount=amount, fence=int(fence), expires_at=now + ttl_s)
+
+    async def renew(self, claim: StoredClaim, capacity: int, ttl_s: float, now: float) -> bool:
+        """See `Store.renew`."""
+        args: list[str | float] = [claim.key, claim.amount, capacity, now + ttl_s, now, claim.fence]
+        return bool(await self._ask(self._renew(keys=self._pool_keys(claim.pool), args=args)))
+
+    async def release(self, pool: str, key: str, fence: int) -> bool:
+        """See `Store.release`."""
+        return bool(await self._ask(self._release(keys=self._pool_keys(pool), args=[key, fence])))
+
+    async def claimed(self, pool: str, now: float) -> int:
+        """See `Store.claimed`."""
+        total: int = await self._ask(self._claimed(keys=self._pool_keys(pool), args=[now]))
+        return total
+
+    async def use_token(self, token_id: str, expires_at: float, now: float) -> bool:
+        """See `Store.use_token`."""
+        args: list[str | float] = [token_id, expires_at, now]
+        return bool(await self._ask(self._use_token(keys=[self._key("spent")], args=args)))
+
+    async def restore_token(self, token_id: str) -> None:
+        """See `Store.restore_token`."""
+        await self._ask(self._client.zrem(self._key("spent"), token_id))
+
+    async def revoke(self, token_id: str, expires_at: float, now: float) -> None:
+        """See `Store.revoke`."""
+        await self._ask(self._revoke(keys=[self._key("revoked")], args=[token_id, expires_at, now]))
+
+    async def is_revoked(self, token_id: str, now: float) -> bool:
+        """See `Store.is_revoked`."""
+        expires_at: float | None = await self._ask(self._client.zscore(self._key("revoked"), token_id))
+        return expires_at is not None and expires_at > now
+
+    async def publish(self, channel: str, payload: bytes) -> int:
+        """See `Store.publish`."""
+        receivers: int = await self._ask(self._client.publish(self._key("bus", channel), payload))
+        return receivers
+
+    def subscribe(self, channel: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """See `Store.subscribe`."""
+        return self._subscription(self._key("bus", channel))
+
+    @asynccontextmanager
+    async def _subscription(self, channel: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        pubsub = self._client.pubsub(ignore_subscribe_messages=False)
+        try:
+            await self._ask(pubsub.subscribe(channel))
+            await self._ask(pubsub.get_message(timeout=TIMEOUT_S))
+            yield self._messages(pubsub)
+        finally:
+            with suppress(RedisError, OSError):
+                await pubsub.aclose()  # type: ignore[no-untyped-call]
+
+    async def _messages(self, pubsub: PubSub) -> AsyncIterator[bytes]:
+        while True:
+            message: dict[str, Any] | None = await self._ask(pubsub.get_message(timeout=_POLL_S))
+            if message is not None and message["type"] == "message":
+                yield message["data"]
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        with suppress(RedisError, OSError):
+            await self._client.aclose()
