@@ -1,0 +1,1 @@
+"""Ends client connections and fans streams out to them."""

@@ -1,0 +1,271 @@
+"""The edge process: WHEP, probing and the trunk over HTTP, a media engine, and the line to the broker."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from functools import cache
+
+import psutil
+import structlog
+from aiohttp import web
+from prometheus_client import generate_latest
+
+from broker.agent import AgentLink
+from broker.departure import SignalledDeparture
+from broker.protocol import (
+    AUDIENCE_TRUNK,
+    BrokerMessage,
+    Drain,
+    DropSession,
+    EdgeCapability,
+    EdgeHeartbeat,
+    EdgeLoad,
+    EndReason,
+    PutSession,
+    RegisterEdge,
+)
+from broker.tokens import TokenRefused, TokenVerifier
+from edge.aiortc_engine import AiortcEngine
+from edge.engine import MediaEngine
+from edge.hub import StreamHub
+from edge.metrics import registry
+from edge.problems import problem
+from edge.trunk import TrunkAcceptor
+from edge.whep import CORS_HEADERS, WhepRoutes, bearer_token
+
+_log = structlog.get_logger(__name__)
+
+MAX_PROBE_BYTES = 256 * 1024
+"""Stops the bandwidth probe from being used to flood somebody."""
+KEYFRAME_POLL_S = 0.1
+REPORT_INTERVAL_S = 1.0
+SOFTWARE_VERSION = "0.1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSettings:
+    """What an edge needs to know. `public_url` is where browsers reach it, `trunk_url` where nodes do."""
+
+    edge: str
+    region: str
+    broker_url: str
+    token: str
+    public_url: str
+    trunk_url: str
+    engine: str = "aiortc"
+    max_viewers: int = 64
+    host_addresses: tuple[str, ...] = ()
+    """Addresses to offer in ICE; empty means all of the machine's but loopback."""
+    drain_s: float = 0.0
+    """How long SIGTERM waits for the viewers to go elsewhere; 0 leaves SIGTERM to the runner."""
+
+
+ENGINES: dict[str, Callable[[StreamHub, EdgeSettings], MediaEngine]] = {
+    "aiortc": lambda hub, settings: AiortcEngine(hub, settings.host_addresses),
+}
+
+
+class EdgeProcess:
+    """The parts of a running edge."""
+
+    def __init__(self, settings: EdgeSettings) -> None:
+        self.settings = settings
+        self.hub = StreamHub(time.monotonic, self._tell_broker)
+        self.engine = ENGINES[settings.engine](self.hub, settings)
+        self.hub.engine = self.engine
+        self.trunks = TrunkAcceptor(self.hub)
+        self.whep = WhepRoutes(self.hub, self.engine, settings.max_viewers, lambda: self.verifier)
+        self.draining = False
+        self._process = psutil.Process()
+        self._sent_bytes = 0
+        self._egress_bps = 0.0
+        self.link = AgentLink(
+            settings.broker_url,
+            settings.token,
+            registration=self._registration,
+            heartbeat=self._heartbeat,
+            on_command=self._obey,
+        )
+
+    @property
+    def verifier(self) -> TokenVerifier | None:
+        """Verifies tokens with the key the broker named; `None` before this edge has met its broker."""
+        welcome = self.link.welcome
+        return None if welcome is None else _verifier(welcome.token_public_key)
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.link.run())
+            tasks.create_task(self._report_forever())
+            tasks.create_task(self._poll_keyframes_forever())
+
+    async def shutdown(self) -> None:
+        """Tell every viewer, then end them. Viewers of a drained edge are told nothing: they resume on another one."""
+        if not self.draining:
+            drops = [DropSession(session=name, reason=EndReason.SHUTDOWN) for name in self._connected()]
+            await asyncio.gather(*(self.hub.drop_session(drop) for drop in drops))
+        await self.engine.shutdown()
+
+    def departure(self) -> SignalledDeparture:
+        """What SIGTERM does: no new viewers, and time for those that are here."""
+        return SignalledDeparture(
+            self.settings.drain_s,
+            link=lambda: self.link,
+            idle=lambda: not self._connected(),
+            draining=lambda: self.draining,
+        )
+
+    def _connected(self) -> list[str]:
+        return self.hub.connected_sessions()
+
+    def _tell_broker(self, message: object) -> None:
+        self.link.tell(message)  # type: ignore[arg-type]
+
+    def _registration(self) -> RegisterEdge:
+        settings = self.settings
+        return RegisterEdge(
+            edge=settings.edge,
+            region=settings.region,
+            version=SOFTWARE_VERSION,
+            capability=EdgeCapability(engine=self.engine.name, max_viewers=settings.max_viewers),
+            public_url=settings.public_url,
+            trunk_url=settings.trunk_url,
+            sessions=self._connected(),
+        )
+
+    def _heartbeat(self) -> EdgeHeartbeat:
+        rtts = {trunk.source: trunk.rtt_ms for trunk in self.trunks.connections if trunk.rtt_ms is not None}
+        load = EdgeLoad(
+            viewers=self.hub.viewers,
+            streams=self.hub.streams,
+            cpu_share=self._process.cpu_percent() / 100.0,
+            egress_bps=self._egress_bps,
+            node_rtt_ms=rtts,
+        )
+        return EdgeHeartbeat(load=load)
+
+    async def _obey(self, command: BrokerMessage) -> None:
+        match command:
+            case PutSession():
+                self.hub.put_session(command)
+            case DropSession():
+                await self.hub.drop_session(command)
+            case Drain():
+                self.draining = not command.cancelled
+            case _:
+                _log.warning("command_not_for_an_edge", command=type(command).__name__)
+
+    async def _report_forever(self) -> None:
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(REPORT_INTERVAL_S)
+            now = time.monotonic()
+            self.hub.tick(now - last)
+            self._measure_egress(now - last)
+            last = now
+
+    def _measure_egress(self, elapsed_s: float) -> None:
+        total = int(self.engine.statistics()["sent_bytes"].sum())
+        self._egress_bps = max(0, total - self._sent_bytes) * 8.0 / elapsed_s
+        self._sent_bytes = total
+
+    async def _poll_keyframes_forever(self) -> None:
+        while True:
+            await asyncio.sleep(KEYFRAME_POLL_S)
+            self.hub.poll_keyframes()
+
+    # --- HTTP ---
+
+    async def trunk(self, request: web.Request) -> web.StreamResponse:
+        """Admit a source by its trunk token and serve it."""
+        token, verifier = bearer_token(request), self.verifier
+        if token is None or verifier is None:
+            return problem("token-missing", 401, "A trunk token is required")
+        try:
+            claims = verifier.verify(token, AUDIENCE_TRUNK, time.time())
+        except TokenRefused as error:
+            return problem(f"token-{error.reason.value.replace('_', '-')}", 401, "The trunk token is not accepted")
+        if claims.edge != self.settings.edge:
+            return problem("token-wrong-edge", 403, "The token is for another edge")
+        return await self.trunks.serve(request, claims.sub)
+
+    async def probe(self, request: web.Request) -> web.Response:
+        """Answer a client's measurement: 204, or `?bytes=` of noise for the bandwidth estimate."""
+        try:
+            count = int(request.query.get("bytes", "0"))
+        except ValueError:
+            return problem("bad-query", 400, "bytes must be a whole number")
+        if not 0 <= count <= MAX_PROBE_BYTES:
+            return problem("bad-query", 400, f"bytes must be between 0 and {MAX_PROBE_BYTES}")
+        headers = {"Cache-Control": "no-store"}
+        if count == 0:
+            return web.Response(status=204, headers=headers)
+        return web.Response(body=bytes(count), content_type="application/octet-stream", headers=headers)
+
+    async def livez(self, request: web.Request) -> web.Response:
+        """Whether the process runs."""
+        return web.Response(text="ok\n")
+
+    async def readyz(self, request: web.Request) -> web.Response:
+        """Whether it should get new viewers."""
+        ready = self.link.connected and not self.draining
+        return web.Response(text="ready\n" if ready else "not ready\n", status=200 if ready else 503)
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Prometheus exposition."""
+        body = generate_latest(registry(self.hub, self.whep, self.trunks))
+        return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+
+@cache
+def _verifier(public_key_pem: str) -> TokenVerifier:
+    return TokenVerifier(public_key_pem)
+
+
+EDGE_PROCESS = web.AppKey("edge_process", EdgeProcess)
+
+
+@web.middleware
+async def _cors(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    if request.method == "OPTIONS":
+        return web.Response(status=204, headers=CORS_HEADERS)
+    try:
+        response = await handler(request)
+    except web.HTTPException as error:
+        response = problem(error.reason.lower().replace(" ", "-"), error.status, error.reason)
+    if not response.prepared:
+        response.headers.update(CORS_HEADERS)
+    return response
+
+
+def create_app(settings: EdgeSettings) -> web.Application:
+    """The edge as an aiohttp application; it connects to the broker when it starts."""
+    edge = EdgeProcess(settings)
+    app = web.Application(middlewares=[_cors], client_max_size=1024 * 1024)
+    app[EDGE_PROCESS] = edge
+    app.add_routes(edge.whep.routes())
+    app.add_routes(
+        [
+            web.get("/trunk", edge.trunk),
+            web.get("/probe", edge.probe),
+            web.get("/livez", edge.livez),
+            web.get("/readyz", edge.readyz),
+            web.get("/metrics", edge.metrics),
+        ]
+    )
+
+    async def lifespan(_: web.Application) -> AsyncIterator[None]:
+        task = asyncio.create_task(edge.run())
+        yield
+        await edge.shutdown()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    app.cleanup_ctx.append(lifespan)
+    if settings.drain_s:
+        app.cleanup_ctx.append(edge.departure().watch_signals)
+    return app

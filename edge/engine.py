@@ -1,0 +1,113 @@
+"""What a media engine is: it ends WebRTC connections and fans encoded frames out to them.
+
+Calls cross this boundary in batches: one `send` a frame however many people watch, one `statistics` array a
+second for all viewers. A handler is told what viewers do. Implementations: `aiortc_engine` (pip only), `native`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from broker.protocol import Codec, EndReason, H264Profile
+
+VIEWER_STATISTICS = np.dtype(
+    [
+        ("session", "U64"),
+        ("rtt_ms", "f4"),
+        ("jitter_ms", "f4"),
+        ("loss", "f4"),
+        ("estimate_bps", "f8"),
+        ("sent_bytes", "u8"),
+        ("packets_sent", "u8"),
+        ("frames_skipped", "u8"),
+        ("keyframe_requests", "u8"),
+    ]
+)
+"""One row a viewer. Counters run from the viewer's start; NaN stands for not measured yet."""
+
+
+class OfferError(Exception):
+    """An SDP offer or trickle fragment cannot be used; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewerSettings:
+    """What a viewer is to get."""
+
+    session: str
+    stream: str
+    codec: Codec
+    profile: H264Profile | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MediaFrame:
+    """One encoded video picture for the viewers of a stream, on the stream's own unbroken timeline.
+
+    `timestamp`: RTP units (90 kHz), rising, not wrapped.
+    """
+
+    payload: bytes | memoryview
+    keyframe: bool
+    timestamp: int
+
+
+class ViewerHandler(Protocol):
+    """What an engine tells. Called on the event loop; must not block."""
+
+    def on_connected(self, session: str) -> None:
+        """The viewer's DTLS handshake is complete."""
+
+    def on_channel_open(self, session: str, channel: str) -> None:
+        """The viewer opened this data channel."""
+
+    def on_message(self, session: str, channel: str, data: bytes) -> None:
+        """A data-channel message arrived; text comes as UTF-8."""
+
+    def on_voice(self, session: str, opus_frame: bytes) -> None:
+        """A frame of the viewer's microphone arrived."""
+
+    def on_keyframe_needed(self, stream: str) -> None:
+        """A viewer of the stream cannot decode before the next keyframe."""
+
+    def on_picture_leaving(self, session: str, timestamp: int) -> None:
+        """The first packet of the picture with this timestamp was handed to the socket."""
+
+    def on_gone(self, session: str, reason: EndReason) -> None:
+        """The viewer's connection ended; the engine has freed it."""
+
+
+class MediaEngine(Protocol):
+    """Ends WebRTC connections. Unknown sessions are ignored everywhere, as they may have just ended."""
+
+    name: str
+
+    async def answer(self, viewer: ViewerSettings, offer_sdp: str) -> str:
+        """Create the viewer's connection and return the SDP answer. A former one of the session is replaced.
+
+        Raises `OfferError`.
+        """
+
+    async def trickle(self, session: str, fragment: str) -> None:
+        """Add remote candidates from an SDP fragment (RFC 8840). Raises `OfferError`."""
+
+    def send(self, stream: str, frame: MediaFrame) -> None:
+        """Send a picture to every viewer of the stream. Never waits; a slow viewer skips to the next keyframe."""
+
+    def send_audio(self, session: str, opus_frame: bytes, timestamp: int) -> None:
+        """Send one 20 ms Opus frame to one viewer; `timestamp` in 48 kHz units, rising."""
+
+    def send_message(self, sessions: Iterable[str], channel: str, data: bytes) -> None:
+        """Send a text message to viewers that have this data channel open."""
+
+    def statistics(self) -> NDArray[np.void]:
+        """One row of dtype `VIEWER_STATISTICS` for each connected viewer."""
+
+    async def close(self, session: str) -> None:
+        """End a viewer, without a call of `on_gone`."""
+
+    async def shutdown(self) -> None:
+        """End all viewers."""

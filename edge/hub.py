@@ -1,0 +1,439 @@
+"""The edge's middle: which sessions watch which streams, between the engine, the trunks and the broker.
+
+`StreamHub` is told by three sides (`SinkHandler` by trunks, `ViewerHandler` by the engine, `put_session` and
+`drop_session` by the broker) and tells the fourth. It does no I/O and starts no task; whoever owns it calls `tick`.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from broker import protocol
+from broker.permissions import Permission, permits
+from broker.protocol import (
+    DATA_CHANNEL_CONTROL,
+    AgentMessage,
+    DropSession,
+    EndReason,
+    PutSession,
+    SessionState,
+    ViewerReport,
+)
+from broker.token_bucket import TokenBucket
+from edge.adaptation import START_BITRATE_BPS, next_estimate_bps, stream_bitrate_bps
+from edge.engine import MediaEngine
+from edge.input_timer import TIMINGS_KEPT, InputTimer
+from edge.switching import SourceFrame, StreamSwitch
+from edge.trunk import (
+    Frame,
+    StreamFeedback,
+    StreamOpen,
+    TrunkConnection,
+    ViewerAudio,
+    ViewerEvent,
+    ViewerInput,
+    ViewerPresence,
+)
+
+_log = structlog.get_logger(__name__)
+
+VOICE_FRAMES_PER_S = 60.0
+MAX_VOICE_FRAME_BYTES = 1500
+"""An Opus frame has at most 1,275 bytes (RFC 6716, section 3.2.1)."""
+AUDIO_RATE_HZ = 48_000
+AUDIO_FRAME_SAMPLES = 960
+OFFERS_PER_S = 0.5
+OFFERS_BURST = 6.0
+"""Each offer costs a DTLS handshake and sockets; a client that reconnects with back-off needs no more."""
+MAX_MALFORMED_MESSAGES = 50
+"""A viewer that sends more malformed or excess messages than this within a second is ended."""
+
+SourceKey = tuple[TrunkConnection, int]
+
+
+@dataclass(slots=True)
+class _Session:
+    put: PutSession
+    connected: bool = False
+    estimate_bps: float = START_BITRATE_BPS
+    sent_bytes: int = 0
+    client_report: protocol.ClientReport | None = None
+    bucket: TokenBucket = field(
+        default_factory=lambda: TokenBucket(protocol.MAX_CLIENT_MESSAGES_PER_S, protocol.MAX_CLIENT_MESSAGES_PER_S)
+    )
+    voice_bucket: TokenBucket = field(default_factory=lambda: TokenBucket(VOICE_FRAMES_PER_S, VOICE_FRAMES_PER_S))
+    offer_bucket: TokenBucket = field(default_factory=lambda: TokenBucket(OFFERS_PER_S, OFFERS_BURST))
+    refused_messages: int = 0
+    audio_timestamp: int = 0
+    """RTP time, 48 kHz, of the sound sent last."""
+
+
+@dataclass(slots=True)
+class _Stream:
+    name: str
+    switch: StreamSwitch[SourceKey] = field(default_factory=StreamSwitch)
+    sessions: dict[str, _Session] = field(default_factory=dict)
+    retained_state: bytes | None = None
+    timer: InputTimer = field(default_factory=InputTimer)
+
+
+@dataclass(slots=True)
+class HubCounters:
+    """What happened since the edge started, for metrics."""
+
+    frames_in: int = 0
+    frames_out: int = 0
+    frames_discarded: int = 0
+    messages_in: int = 0
+    messages_malformed: int = 0
+    messages_limited: int = 0
+    sources_refused: int = 0
+    source_switches: int = 0
+
+
+class StreamHub:
+    """Sessions, streams and their sources on one edge. `now` is a monotonic clock in seconds."""
+
+    def __init__(self, now: Callable[[], float], tell_broker: Callable[[AgentMessage], None]) -> None:
+        self.engine: MediaEngine
+        self.counters = HubCounters()
+        self.input_to_packet_ms: deque[float] = deque(maxlen=TIMINGS_KEPT)
+        """Latest delays from an input's arrival to the first packet of the picture that shows it."""
+        self._now = now
+        self._tell_broker = tell_broker
+        self._sessions: dict[str, _Session] = {}
+        self._streams: dict[str, _Stream] = {}
+        self._sources: dict[SourceKey, _Stream] = {}
+
+    # --- the broker's side ---
+
+    @property
+    def viewers(self) -> int:
+        """Connected viewers."""
+        return sum(session.connected for session in self._sessions.values())
+
+    @property
+    def streams(self) -> int:
+        """Streams with a source."""
+        return len({stream.name for stream in self._sources.values()})
+
+    def connected_sessions(self) -> list[str]:
+        """Sessions whose viewer is connected."""
+        return [name for name, session in self._sessions.items() if session.connected]
+
+    def session(self, name: str) -> PutSession | None:
+        """What the broker said of a session, `None` if it is not admitted here."""
+        session = self._sessions.get(name)
+        return session.put if session is not None else None
+
+    def take_offer(self, name: str) -> bool:
+        """Whether the session may offer once more now."""
+        session = self._sessions.get(name)
+        return session is not None and session.offer_bucket.take(self._now())
+
+    def put_session(self, put: PutSession) -> None:
+        """Admit a session or update it."""
+        known = self._sessions.get(put.session)
+        if known is None:
+            self._sessions[put.session] = _Session(put)
+        else:
+            self._update_session(known, put)
+        stream = self._streams.setdefault(put.stream, _Stream(put.stream))
+        stream.sessions[put.session] = self._sessions[put.session]
+        for source in stream.switch.require_fence(put.fence):
+            self._refuse(source, "a newer source owns the stream")
+
+    def _update_session(self, known: _Session, put: PutSession) -> None:
+        previous, known.put = known.put, put
+        if previous.stream != put.stream:
+            self._leave_stream(previous.stream, put.session)
+        if previous.state is not put.state:
+            self._send_event(put.session, protocol.SourceState(state=put.state))
+
+    async def drop_session(self, drop: DropSession) -> None:
+        """End a session's viewer, telling it why, and forget the session."""
+        session = self._sessions.pop(drop.session, None)
+        if session is None:
+            return
+        self._leave_stream(session.put.stream, drop.session)
+        self._send_event(drop.session, protocol.Ended(reason=drop.reason))
+        await self.engine.close(drop.session)
+
+    def _leave_stream(self, stream_name: str, session: str) -> None:
+        stream = self._streams.get(stream_name)
+        if stream is None:
+            return
+        stream.sessions.pop(session, None)
+        self._send_feedback(stream)
+        self._forget_if_unused(stream)
+
+    def _forget_if_unused(self, stream: _Stream) -> None:
+        if not stream.sessions and stream.switch.owner is None:
+            self._streams.pop(stream.name, None)
+
+    # --- the trunks' side (SinkHandler) ---
+
+    def on_open(self, connection: TrunkConnection, channel: int, description: StreamOpen) -> str | None:
+        """See `SinkHandler`."""
+        stream = self._streams.setdefault(description.stream, _Stream(description.stream))
+        source = (connection, channel)
+        reason = stream.switch.open(source, description.fence)
+        if reason is not None:
+            self.counters.sources_refused += 1
+            self._forget_if_unused(stream)
+            return reason
+        self._sources[source] = stream
+        connection.accept(channel, stream.retained_state)
+        self._send_feedback(stream)
+        for name, session in stream.sessions.items():
+            if session.connected:
+                connection.send_viewer(
+                    channel, ViewerPresence(session=name, participant=session.put.participant, fresh=False)
+                )
+        return None
+
+    def on_frame(self, connection: TrunkConnection, frame: Frame) -> None:
+        """See `SinkHandler`."""
+        stream = self._sources.get((connection, frame.channel))
+        if stream is None:
+            return
+        self.counters.frames_in += 1
+        self._fan_out(stream, (connection, frame.channel), frame)
+
+    def _fan_out(self, stream: _Stream, source: SourceKey, frame: Frame) -> None:
+        arrived = SourceFrame(frame.payload, frame.keyframe, frame.sequence, frame.capture_time_us)
+        picture, superseded = stream.switch.frame(source, arrived, self._now())
+        for old in superseded:
+            self.counters.source_switches += 1
+            self._refuse(old, "a newer source owns the stream")
+        if picture is None:
+            self.counters.frames_discarded += 1
+        else:
+            stream.timer.shown(frame.input_sequence, picture.timestamp)
+            self.engine.send(stream.name, picture)
+            self.counters.frames_out += 1
+        self._request_keyframe_if_due(stream)
+
+    def on_event(self, connection: TrunkConnection, channel: int, event: ViewerEvent) -> None:
+        """See `SinkHandler`."""
+        stream = self._sources.get((connection, channel))
+        if stream is None or stream.switch.owner != (connection, channel):
+            return
+        sessions = list(stream.sessions) if event.session is None else [event.session]
+        members = [name for name in sessions if name in stream.sessions]
+        self.engine.send_message(members, DATA_CHANNEL_CONTROL, bytes(event.body))
+
+    def on_audio(self, connection: TrunkConnection, channel: int, audio: ViewerAudio) -> None:
+        """See `SinkHandler`. A viewer's sound rises by at least a frame each time, also when its node is replaced."""
+        stream = self._sources.get((connection, channel))
+        if stream is None or stream.switch.owner != (connection, channel):
+            return
+        captured = audio.capture_time_us * AUDIO_RATE_HZ // 1_000_000
+        for name, session in stream.sessions.items():
+            if session.connected and audio.is_for(name):
+                session.audio_timestamp = max(captured, session.audio_timestamp + AUDIO_FRAME_SAMPLES)
+                self.engine.send_audio(name, audio.opus_frame, session.audio_timestamp)
+
+    def on_state(self, connection: TrunkConnection, channel: int, state: bytes) -> None:
+        """See `SinkHandler`."""
+        stream = self._sources.get((connection, channel))
+        if stream is not None and stream.switch.owner == (connection, channel):
+            stream.retained_state = state
+
+    def on_close(self, connection: TrunkConnection, channel: int, reason: str) -> None:
+        """See `SinkHandler`."""
+        stream = self._sources.pop((connection, channel), None)
+        if stream is not None:
+            stream.switch.close((connection, channel))
+            self._forget_if_unused(stream)
+
+    def _refuse(self, source: SourceKey, reason: str) -> None:
+        connection, channel = source
+        connection.refuse(channel, reason)
+        stream = self._sources.pop(source, None)
+        if stream is not None:
+            stream.switch.close(source)
+
+    # --- the viewers' side (ViewerHandler) ---
+
+    def on_connected(self, session: str) -> None:
+        """See `ViewerHandler`."""
+        entry = self._sessions.get(session)
+        if entry is None:
+            return
+        entry.connected = True
+        self._send_feedback(self._streams[entry.put.stream])
+        self._tell_broker(protocol.ViewerConnected(session=session))
+
+    def on_channel_open(self, session: str, channel: str) -> None:
+        """See `ViewerHandler`."""
+        entry = self._sessions.get(session)
+        if entry is None or channel != DATA_CHANNEL_CONTROL:
+            return
+        if entry.put.state is SessionState.REPLACING:
+            self._send_event(session, protocol.SourceState(state=entry.put.state))
+        owner = self._owner(entry.put.stream)
+        if owner is not None:
+            owner[0].send_viewer(
+                owner[1], ViewerPresence(session=session, participant=entry.put.participant, fresh=True)
+            )
+
+    def on_message(self, session: str, channel: str, data: bytes) -> None:
+        """See `ViewerHandler`. A viewer's input leaves for its node before this returns."""
+        entry = self._sessions.get(session)
+        if entry is None:
+            return
+        self.counters.messages_in += 1
+        if not entry.bucket.take(self._now()):
+            self.counters.messages_limited += 1
+            self._note_refusal(session, entry)
+            return
+        try:
+            message = self._parse(data)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            self.counters.messages_malformed += 1
+            self._send_event(session, protocol.Refused(reason="malformed", detail=str(error)[:200]))
+            self._note_refusal(session, entry)
+            return
+        self._handle(session, entry, message, data)
+
+    def _parse(self, data: bytes) -> protocol.ClientMessage:
+        if len(data) > protocol.MAX_CLIENT_MESSAGE_BYTES:
+            raise msgspec.DecodeError(f"{len(data)} bytes; the limit is {protocol.MAX_CLIENT_MESSAGE_BYTES}")
+        message: protocol.ClientMessage = protocol.decode_client_message(data)
+        return message
+
+    def _handle(self, session: str, entry: _Session, message: protocol.ClientMessage, data: bytes) -> None:
+        if isinstance(message, protocol.Ping):
+            self._send_event(session, protocol.Pong(id=message.id))
+        elif isinstance(message, protocol.ClientReport):
+            entry.client_report = message
+        else:
+            owner = self._owner(entry.put.stream)
+            if owner is not None:
+                body = msgspec.Raw(data)
+                viewer_input = ViewerInput(session=session, participant=entry.put.participant, body=body)
+                owner[0].send_input(owner[1], viewer_input)
+                if isinstance(message, protocol.Input):
+                    self._streams[entry.put.stream].timer.arrived(message.seq, self._now())
+
+    def on_picture_leaving(self, session: str, timestamp: int) -> None:
+        """See `ViewerHandler`."""
+        entry = self._sessions.get(session)
+        if entry is not None:
+            self.input_to_packet_ms.extend(self._streams[entry.put.stream].timer.left(timestamp, self._now()))
+
+    def _note_refusal(self, session: str, entry: _Session) -> None:
+        entry.refused_messages += 1
+        if entry.refused_messages == MAX_MALFORMED_MESSAGES:
+            _log.warning("viewer_misbehaves", session=session)
+            self._send_event(session, protocol.Refused(reason="too_many", detail="messages are being dropped"))
+
+    def on_voice(self, session: str, opus_frame: bytes) -> None:
+        """See `ViewerHandler`."""
+        entry = self._sessions.get(session)
+        if entry is None or not _may_speak(entry.put) or len(opus_frame) > MAX_VOICE_FRAME_BYTES:
+            return
+        if not entry.voice_bucket.take(self._now()):
+            return
+        owner = self._owner(entry.put.stream)
+        if owner is not None:
+            owner[0].send_voice(owner[1], entry.put.participant, opus_frame)
+
+    def on_keyframe_needed(self, stream: str) -> None:
+        """See `ViewerHandler`."""
+        entry = self._streams.get(stream)
+        if entry is not None:
+            entry.switch.want_keyframe()
+            self._request_keyframe_if_due(entry)
+
+    def on_gone(self, session: str, reason: EndReason) -> None:
+        """See `ViewerHandler`."""
+        entry = self._sessions.get(session)
+        if entry is None:
+            return
+        entry.connected = False
+        self._send_feedback(self._streams[entry.put.stream])
+        owner = self._owner(entry.put.stream)
+        if owner is not None:
+            gone = ViewerPresence(session=session, participant=entry.put.participant, present=False)
+            owner[0].send_viewer(owner[1], gone)
+        self._tell_broker(protocol.ViewerGone(session=session, reason=reason))
+
+    # --- each second ---
+
+    def tick(self, elapsed_s: float) -> None:
+        """Report viewers to the broker, feedback to sources, and keyframe requests that were held back."""
+        rows = {str(row["session"]): row for row in self.engine.statistics()}
+        reports = [
+            self._report(name, session, rows[name], elapsed_s)
+            for name, session in self._sessions.items()
+            if name in rows
+        ]
+        if reports:
+            self._tell_broker(protocol.ViewerReports(reports=reports))
+        for stream in self._streams.values():
+            self._send_feedback(stream)
+
+    def poll_keyframes(self) -> None:
+        """Send keyframe requests whose interval has passed."""
+        for stream in self._streams.values():
+            self._request_keyframe_if_due(stream)
+
+    def _report(self, name: str, session: _Session, row: NDArray[np.void], elapsed_s: float) -> ViewerReport:
+        session.estimate_bps = next_estimate_bps(
+            session.estimate_bps, float(row["loss"]), float(row["estimate_bps"]), elapsed_s
+        )
+        sent_bytes = int(row["sent_bytes"])
+        sent_bps = max(0, sent_bytes - session.sent_bytes) * 8.0 / max(elapsed_s, 1e-3)
+        session.sent_bytes = sent_bytes
+        session.refused_messages = 0
+        claimed = session.client_report
+        session.client_report = None
+        return ViewerReport(
+            session=name,
+            rtt_ms=_known(row["rtt_ms"]),
+            jitter_ms=_known(row["jitter_ms"]),
+            loss=_known(row["loss"]),
+            sent_bps=sent_bps,
+            estimate_bps=session.estimate_bps,
+            **(msgspec.structs.asdict(claimed) if claimed is not None else {}),
+        )
+
+    def _send_feedback(self, stream: _Stream) -> None:
+        owner = stream.switch.owner
+        if owner is None:
+            return
+        connection, channel = owner
+        watching = [session.estimate_bps for session in stream.sessions.values() if session.connected]
+        feedback = StreamFeedback(viewers=len(watching), bitrate_bps=stream_bitrate_bps(watching))
+        connection.send_feedback(channel, feedback)
+
+    def _request_keyframe_if_due(self, stream: _Stream) -> None:
+        owner = stream.switch.owner
+        if owner is not None and stream.switch.keyframe_request_due(self._now()):
+            connection, channel = owner
+            connection.request_keyframe(channel)
+
+    def _owner(self, stream: str) -> SourceKey | None:
+        entry = self._streams.get(stream)
+        return entry.switch.owner if entry is not None else None
+
+    def _send_event(self, session: str, event: protocol.ClientEvent) -> None:
+        self.engine.send_message([session], DATA_CHANNEL_CONTROL, protocol.encode(event))
+
+
+def _may_speak(put: PutSession) -> bool:
+    return not put.muted and permits(put.role, Permission.SPEAK)
+
+
+def _known(value: Any) -> float | None:
+    number = float(value)
+    return None if math.isnan(number) else min(max(number, 0.0), 60_000.0)

@@ -1,0 +1,60 @@
+"""What an edge tells Prometheus: read from the live objects at each scrape, nothing is counted twice."""
+
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from edge import ice_guard
+from edge.hub import StreamHub
+from edge.trunk import TrunkAcceptor
+from edge.whep import WhepRoutes
+
+QUANTILES = (0.5, 0.95, 0.99)
+
+
+class EdgeCollector(Collector):
+    """Collects one edge's figures."""
+
+    def __init__(self, hub: StreamHub, whep: WhepRoutes, trunks: TrunkAcceptor) -> None:
+        self._hub = hub
+        self._whep = whep
+        self._trunks = trunks
+
+    def collect(self) -> Iterable[Metric]:
+        """Metrics in the exposition order."""
+        yield GaugeMetricFamily("farstage_edge_viewers", "Connected viewers", self._hub.viewers)
+        yield GaugeMetricFamily("farstage_edge_streams", "Streams with a source", self._hub.streams)
+        yield GaugeMetricFamily("farstage_edge_trunks", "Sources connected", len(self._trunks.connections))
+        yield CounterMetricFamily("farstage_edge_trunk_violations", "Trunks closed for a rule", self._trunks.malformed)
+        yield CounterMetricFamily("farstage_edge_offers_refused", "SDP offers refused", self._whep.offers_refused)
+        yield CounterMetricFamily("farstage_edge_tokens_refused", "Tokens refused", self._whep.tokens_refused)
+        yield self._input_to_packet()
+        for name, value in dataclasses.asdict(self._hub.counters).items():
+            yield CounterMetricFamily(f"farstage_edge_{name}", f"{name.replace('_', ' ')} since start", value)
+        dropped = CounterMetricFamily("farstage_edge_datagrams_dropped", "Datagrams of strangers", labels=["reason"])
+        for reason, value in dataclasses.asdict(ice_guard.counters).items():
+            dropped.add_metric([reason], value)
+        yield dropped
+
+    def _input_to_packet(self) -> Metric:
+        family = GaugeMetricFamily(
+            "farstage_edge_input_to_packet_ms",
+            "Input's arrival to the first packet of the picture that shows it, latest 2,000 inputs",
+            labels=["quantile"],
+        )
+        samples = self._hub.input_to_packet_ms
+        if samples:
+            for quantile in QUANTILES:
+                family.add_metric([str(quantile)], float(np.quantile(samples, quantile)))
+        return family
+
+
+def registry(hub: StreamHub, whep: WhepRoutes, trunks: TrunkAcceptor) -> CollectorRegistry:
+    """A registry with this edge's collector alone."""
+    result = CollectorRegistry()
+    result.register(EdgeCollector(hub, whep, trunks))
+    return result

@@ -1,0 +1,44 @@
+"""The trunk: the transport of encoded frames between processes, both ends.
+
+One WebSocket a pair of processes. The process that dials is the *source*: a render node, or in a cascade the
+edge nearer to it. The one that accepts is the *sink*: an edge. `framing` is the wire format and needs no I/O,
+`dialer` and `acceptor` are the two ends.
+"""
+
+from edge.trunk.acceptor import SinkHandler, TrunkAcceptor, TrunkConnection
+from edge.trunk.dialer import OutgoingStream, SourceHandler, TrunkDialer
+from edge.trunk.framing import (
+    MAX_PAYLOAD_BYTES,
+    MAX_STATE_BYTES,
+    Flag,
+    Frame,
+    Kind,
+    StreamFeedback,
+    StreamOpen,
+    TrunkError,
+    ViewerAudio,
+    ViewerEvent,
+    ViewerInput,
+    ViewerPresence,
+)
+
+__all__ = [
+    "MAX_PAYLOAD_BYTES",
+    "MAX_STATE_BYTES",
+    "Flag",
+    "Frame",
+    "Kind",
+    "OutgoingStream",
+    "SinkHandler",
+    "SourceHandler",
+    "StreamFeedback",
+    "StreamOpen",
+    "TrunkAcceptor",
+    "TrunkConnection",
+    "TrunkDialer",
+    "TrunkError",
+    "ViewerAudio",
+    "ViewerEvent",
+    "ViewerInput",
+    "ViewerPresence",
+]

@@ -1,0 +1,92 @@
+"""What both ends of a trunk do alike: write the outbox, read messages, measure the round trip."""
+
+import asyncio
+import struct
+import time
+from collections.abc import Callable
+
+import aiohttp
+from aiohttp import web
+
+from edge.trunk.framing import Frame, Kind, TrunkError, pack, unpack
+from edge.trunk.outbox import Outbox
+
+PING_INTERVAL_S = 1.0
+READ_TIMEOUT_S = 5.0
+"""A peer that is silent for this long, though pinged each second, is gone."""
+_PING = struct.Struct("!d")
+_RTT_SMOOTHING = 0.2
+
+WebSocket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
+
+
+class TrunkLink:
+    """One established connection: feeds `on_frame` with what arrives, sends what `outbox` holds."""
+
+    def __init__(self, outbox: Outbox, on_frame: Callable[[Frame], None]) -> None:
+        self.outbox = outbox
+        self.rtt_ms: float | None = None
+        self._on_frame = on_frame
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """The outbox has something new."""
+        self._wake.set()
+
+    async def run(self, socket: WebSocket) -> None:
+        """Serve the connection until it ends. Raises `TrunkError` when the peer broke the rules."""
+        tasks = [
+            asyncio.create_task(coroutine)
+            for coroutine in (self._read(socket), self._write(socket), self._ping_forever())
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read(self, socket: WebSocket) -> None:
+        while True:
+            message = await socket.receive(timeout=READ_TIMEOUT_S)
+            if message.type is aiohttp.WSMsgType.BINARY:
+                self._dispatch(unpack(message.data))
+            elif message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED):
+                return
+            elif message.type is aiohttp.WSMsgType.ERROR:
+                raise TrunkError(f"connection failed: {socket.exception()}")
+            else:
+                raise TrunkError(f"a {message.type.name} message; the trunk is binary")
+
+    def _dispatch(self, frame: Frame) -> None:
+        if frame.kind is Kind.PING:
+            self.outbox.put(pack(Frame(Kind.PONG, 0, bytes(frame.payload[:64]))))
+            self.wake()
+        elif frame.kind is Kind.PONG:
+            self._take_pong(frame)
+        else:
+            self._on_frame(frame)
+
+    def _take_pong(self, frame: Frame) -> None:
+        if len(frame.payload) != _PING.size:
+            raise TrunkError("PONG does not carry the payload of our PING")
+        rtt_ms = (time.monotonic() - _PING.unpack(frame.payload)[0]) * 1000.0
+        if not 0.0 <= rtt_ms <= READ_TIMEOUT_S * 1000.0:
+            raise TrunkError("PONG carries a time that was never sent")
+        previous = self.rtt_ms
+        self.rtt_ms = rtt_ms if previous is None else previous + _RTT_SMOOTHING * (rtt_ms - previous)
+
+    async def _ping_forever(self) -> None:
+        while True:
+            self.outbox.put(pack(Frame(Kind.PING, 0, _PING.pack(time.monotonic()))))
+            self.wake()
+            await asyncio.sleep(PING_INTERVAL_S)
+
+    async def _write(self, socket: WebSocket) -> None:
+        while True:
+            while len(self.outbox):
+                await socket.send_bytes(self.outbox.pop())
+            self._wake.clear()
+            await self._wake.wait()

@@ -1,0 +1,159 @@
+"""WHEP at the edge (draft-ietf-wish-whep): SDP offers of admitted sessions in, answers out.
+
+`POST /whep/{session}` answers an offer, `PATCH` takes trickled candidates, `DELETE` ends the viewer. Every request
+carries the session token as a bearer; a session the broker has not placed here (any more) is 404.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+from aiohttp import web
+
+from broker.protocol import AUDIENCE_SESSION, MAX_SDP_BYTES, EndReason
+from broker.tokens import TokenRefused, TokenVerifier
+from edge.engine import MediaEngine, OfferError, ViewerSettings
+from edge.hub import StreamHub
+from edge.problems import problem
+
+_log = structlog.get_logger(__name__)
+
+CORS_HEADERS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE, OPTIONS",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match",
+    "Access-Control-Expose-Headers": "Location, ETag, Retry-After, Accept-Patch",
+    "Access-Control-Max-Age": "600",
+    "Timing-Allow-Origin": "*",
+}
+"""Clients come from the broker's origin or the operator's own site; tokens, not cookies, carry authority."""
+
+ADMISSION_POLLS = 50
+ADMISSION_POLL_S = 0.02
+"""A client with a good token may be faster than the broker's message that admits it: it is waited for, a second."""
+
+
+class WhepRoutes:
+    """The WHEP resource of one edge."""
+
+    def __init__(
+        self,
+        hub: StreamHub,
+        engine: MediaEngine,
+        max_viewers: int,
+        verifier: Callable[[], TokenVerifier | None],
+    ) -> None:
+        self.offers_refused = 0
+        self.tokens_refused = 0
+        self._hub = hub
+        self._engine = engine
+        self._max_viewers = max_viewers
+        self._verifier = verifier
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes to add to the edge's application."""
+        return [
+            web.post("/whep/{session}", self.offer),
+            web.patch("/whep/{session}", self.trickle),
+            web.delete("/whep/{session}", self.end),
+        ]
+
+    async def offer(self, request: web.Request) -> web.Response:
+        """Answer an SDP offer with 201."""
+        session = request.match_info["session"]
+        refusal = await self._refusal(request, session)
+        if refusal is not None:
+            return refusal
+        if request.content_type != "application/sdp":
+            return problem("unsupported-media-type", 415, "The offer must be application/sdp")
+        put = self._hub.session(session)
+        if put is None:
+            return _unknown(session)
+        if not self._hub.take_offer(session):
+            return problem("too-many-requests", 429, "Too many offers of this session", "", 2.0)
+        if self._hub.viewers >= self._max_viewers:
+            return problem("edge-full", 503, "This edge is full", f"It serves {self._max_viewers} viewers.", 5.0)
+        try:
+            offer_sdp = await _read_sdp(request)
+            viewer = ViewerSettings(session, put.stream, put.codec, put.profile)
+            answer = await self._engine.answer(viewer, offer_sdp)
+        except OfferError as error:
+            self.offers_refused += 1
+            return problem("bad-offer", 400, "The SDP offer cannot be used", str(error)[:300])
+        _log.info("viewer_answered", session=session, stream=put.stream)
+        headers = {"Location": f"/whep/{session}", "ETag": f'"{session}"', "Accept-Patch": _FRAGMENT_TYPE}
+        return web.Response(text=answer, status=201, content_type="application/sdp", headers=headers)
+
+    async def trickle(self, request: web.Request) -> web.Response:
+        """Take candidates (RFC 8840)."""
+        session = request.match_info["session"]
+        refusal = await self._refusal(request, session)
+        if refusal is not None:
+            return refusal
+        if request.content_type != _FRAGMENT_TYPE:
+            return problem("unsupported-media-type", 415, f"Candidates must be {_FRAGMENT_TYPE}")
+        try:
+            await self._engine.trickle(session, await _read_sdp(request))
+        except OfferError as error:
+            return problem("bad-fragment", 400, "The SDP fragment cannot be used", str(error)[:300])
+        return web.Response(status=204)
+
+    async def end(self, request: web.Request) -> web.Response:
+        """End the viewer, as the visitor leaves."""
+        session = request.match_info["session"]
+        refusal = await self._refusal(request, session)
+        if refusal is not None:
+            return refusal
+        await self._engine.close(session)
+        self._hub.on_gone(session, EndReason.LEFT)
+        return web.Response(status=200)
+
+    async def _refusal(self, request: web.Request, session: str) -> web.Response | None:
+        verifier = self._verifier()
+        if verifier is None:
+            return problem("edge-starting", 503, "This edge has not met its broker yet", "", 1.0)
+        token = bearer_token(request)
+        if token is None:
+            return problem("token-missing", 401, "A session token is required", "Send it as a bearer token.")
+        try:
+            claims = verifier.verify(token, AUDIENCE_SESSION, time.time())
+        except TokenRefused as error:
+            self.tokens_refused += 1
+            return problem(f"token-{error.reason.value.replace('_', '-')}", 401, "The session token is not accepted")
+        if claims.sub != session:
+            self.tokens_refused += 1
+            return problem("token-wrong-session", 403, "The token belongs to another session")
+        return None if await self._is_admitted(session) else _unknown(session)
+
+    async def _is_admitted(self, session: str) -> bool:
+        for _ in range(ADMISSION_POLLS):
+            if self._hub.session(session) is not None:
+                return True
+            await asyncio.sleep(ADMISSION_POLL_S)
+        return False
+
+
+_FRAGMENT_TYPE = "application/trickle-ice-sdpfrag"
+
+
+def _unknown(session: str) -> web.Response:
+    return problem("unknown-session", 404, "This session is not placed on this edge", f"Session {session}; join again.")
+
+
+def bearer_token(request: web.Request) -> str | None:
+    """The bearer token of a request, `None` without one."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+
+
+async def _read_sdp(request: web.Request) -> str:
+    body = await request.content.read(MAX_SDP_BYTES + 1)
+    while not request.content.at_eof() and len(body) <= MAX_SDP_BYTES:
+        body += await request.content.read(MAX_SDP_BYTES + 1 - len(body))
+    if len(body) > MAX_SDP_BYTES:
+        raise OfferError(f"the body exceeds {MAX_SDP_BYTES} bytes")
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise OfferError("the body is not UTF-8") from error
