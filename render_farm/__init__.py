@@ -1,0 +1,1 @@
+"""Renders views of shared worlds and encodes each of them once."""

@@ -1,0 +1,1 @@
+"""Mixes what people in a world hear."""

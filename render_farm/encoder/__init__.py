@@ -1,0 +1,1 @@
+"""Turns planar frames into encoded pictures."""

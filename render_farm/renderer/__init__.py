@@ -1,0 +1,1 @@
+"""Draws batches of views."""

@@ -1,0 +1,1 @@
+"""Immutable content: loading it and generating it."""

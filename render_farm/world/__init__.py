@@ -1,0 +1,1 @@
+"""The live state of a room: who is where, and what they see."""
