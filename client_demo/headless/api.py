@@ -1,0 +1,145 @@
+"""The broker's HTTP API as a client uses it: join, resume, leave, and what an operator needs to prepare a room."""
+
+from typing import TypeVar
+
+import aiohttp
+import msgspec
+
+from broker.protocol import (
+    DrainRequest,
+    JoinGrant,
+    JoinRequest,
+    Node,
+    NodeList,
+    Participant,
+    ParticipantList,
+    ParticipantPatch,
+    ProbeTargetList,
+    Problem,
+    Room,
+    RoomCreate,
+    RoomList,
+    RoomPatch,
+    TokenGrant,
+    TokenRequest,
+)
+
+REQUEST_TIMEOUT_S = 10.0
+_T = TypeVar("_T")
+
+
+class Refused(Exception):
+    """The broker or an edge answered with a problem document."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(f"{problem.status} {problem.title}{': ' + problem.detail if problem.detail else ''}")
+        self.problem = problem
+
+
+class BrokerClient:
+    """Calls one broker; an async context manager. `api_key` is needed for the operator's calls only."""
+
+    def __init__(self, url: str, api_key: str = "") -> None:
+        self._url = url.rstrip("/")
+        self._api_key = api_key
+        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S))
+
+    async def __aenter__(self) -> "BrokerClient":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.close()
+
+    async def create_room(self, room: RoomCreate) -> Room:
+        """Create a room. Raises `Refused`."""
+        return await self._call("POST", "/v1/rooms", Room, body=room, token=self._api_key)
+
+    async def rooms(self) -> list[Room]:
+        """All rooms. Raises `Refused`."""
+        return (await self._call("GET", "/v1/rooms", RoomList, token=self._api_key)).rooms
+
+    async def open_room(self, room: str) -> Room:
+        """Let guests in without a token. Raises `Refused`."""
+        return await self._call("PATCH", f"/v1/rooms/{room}", Room, body=RoomPatch(open=True), token=self._api_key)
+
+    async def ensure_room(self, room: RoomCreate) -> None:
+        """Create a room unless there is one of its name. Raises `Refused` for any other reason."""
+        try:
+            await self.create_room(room)
+        except Refused as error:
+            if error.problem.status != 409:
+                raise
+
+    async def participants(self, room: str) -> list[Participant]:
+        """Who is in the room. Raises `Refused`."""
+        answer = await self._call("GET", f"/v1/rooms/{room}/participants", ParticipantList, token=self._api_key)
+        return answer.participants
+
+    async def patch_participant(self, room: str, participant: str, change: ParticipantPatch) -> None:
+        """Change somebody's role, or mute them. Raises `Refused`."""
+        await self._request("PATCH", f"/v1/rooms/{room}/participants/{participant}", change, self._api_key)
+
+    async def remove_participant(self, room: str, participant: str) -> None:
+        """End somebody's session and revoke their tokens. Raises `Refused`."""
+        await self._request("DELETE", f"/v1/rooms/{room}/participants/{participant}", None, self._api_key)
+
+    async def nodes(self) -> list[Node]:
+        """The render nodes. Raises `Refused`."""
+        return (await self._call("GET", "/v1/nodes", NodeList, token=self._api_key)).nodes
+
+    async def drain_node(self, node: str, deadline_s: float) -> None:
+        """Move a node's sessions away. Raises `Refused`."""
+        await self._request("POST", f"/v1/nodes/{node}/drain", DrainRequest(deadline_s=deadline_s), self._api_key)
+
+    async def mint_token(self, room: str, request: TokenRequest) -> TokenGrant:
+        """A join token for somebody. Raises `Refused`."""
+        return await self._call("POST", f"/v1/rooms/{room}/tokens", TokenGrant, body=request, token=self._api_key)
+
+    async def probe_targets(self) -> ProbeTargetList:
+        """The edges to measure."""
+        return await self._call("GET", "/v1/probe-targets", ProbeTargetList)
+
+    async def join(self, room: str, request: JoinRequest, token: str = "") -> JoinGrant:
+        """Join a room, with a token or as a guest. Raises `Refused`."""
+        return await self._call("POST", f"/v1/rooms/{room}/join", JoinGrant, body=request, token=token)
+
+    async def leave(self, grant: JoinGrant) -> None:
+        """End a session."""
+        async with self._http.delete(
+            f"{self._url}/v1/sessions/{grant.session}", headers=_bearer(grant.session_token)
+        ) as response:
+            await response.read()
+
+    async def offer(self, grant: JoinGrant, offer_sdp: str) -> str:
+        """POST an SDP offer to the session's edge; returns the answer. Raises `Refused`."""
+        headers = {**_bearer(grant.session_token), "Content-Type": "application/sdp"}
+        async with self._http.post(grant.whep_url, data=offer_sdp.encode(), headers=headers) as response:
+            body = await response.read()
+            if response.status != 201:
+                raise Refused(_problem(response.status, body))
+            return body.decode()
+
+    async def _call(
+        self, method: str, path: str, answer: type[_T], body: msgspec.Struct | None = None, token: str = ""
+    ) -> _T:
+        return msgspec.json.decode(await self._request(method, path, body, token), type=answer)
+
+    async def _request(self, method: str, path: str, body: msgspec.Struct | None, token: str) -> bytes:
+        data = msgspec.json.encode(body) if body is not None else None
+        headers = {**_bearer(token), "Content-Type": "application/json"}
+        async with self._http.request(method, self._url + path, data=data, headers=headers) as response:
+            received = await response.read()
+            if response.status >= 400:
+                raise Refused(_problem(response.status, received))
+            return received
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _problem(status: int, body: bytes) -> Problem:
+    try:
+        return msgspec.json.decode(body, type=Problem)
+    except msgspec.DecodeError:
+        return Problem(type="about:blank", title=f"HTTP {status}", status=status, detail=body[:200].decode("latin-1"))

@@ -1,0 +1,40 @@
+"""Measures the path to an edge before joining, as the browser SDK does."""
+
+import statistics
+import time
+
+import aiohttp
+
+from broker.protocol import Probe, ProbeTarget
+
+TRIES = 4
+TRY_TIMEOUT_S = 2.0
+
+
+async def measure(target: ProbeTarget) -> Probe:
+    """Round trips to one edge: the median, their spread, and the share that failed."""
+    round_trips_ms: list[float] = []
+    timeout = aiohttp.ClientTimeout(total=TRY_TIMEOUT_S)
+    async with aiohttp.ClientSession(timeout=timeout) as http:
+        for _ in range(TRIES + 1):
+            elapsed_ms = await _try(http, target.probe_url)
+            if elapsed_ms is not None:
+                round_trips_ms.append(elapsed_ms)
+    # The first try opens the connection and counts for loss only.
+    timed = round_trips_ms[1:] or round_trips_ms or [TRY_TIMEOUT_S * 1000.0]
+    return Probe(
+        edge=target.edge,
+        rtt_ms=statistics.median(timed),
+        jitter_ms=statistics.pstdev(timed),
+        loss=1.0 - len(round_trips_ms) / (TRIES + 1),
+    )
+
+
+async def _try(http: aiohttp.ClientSession, url: str) -> float | None:
+    begun = time.perf_counter()
+    try:
+        async with http.get(url) as response:
+            await response.read()
+            return (time.perf_counter() - begun) * 1000.0 if response.status == 204 else None
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        return None

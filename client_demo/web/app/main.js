@@ -1,0 +1,277 @@
+/** The visitor page: entrance, visit, end, and the buttons and keys that lead from one to the next. */
+
+import { FarstageError, join } from '../sdk/farstage.js';
+import { MAX_ADMISSION_TRIES } from '../sdk/reconnect.js';
+import { takeAddress } from './address.js';
+import { Banner, secondsUntil } from './banner.js';
+import { actionButton, nameButton, pressButton } from './buttons.js';
+import { ChatPanel } from './chat.js';
+import { byId, isTyping } from './dom.js';
+import { followLanguage, startLanguage, switchLanguage, t } from './i18n.js';
+import { icon, setIcon } from './icons.js';
+import { Lobby } from './lobby.js';
+import { Microphone } from './microphone.js';
+import { notice } from './notices.js';
+import { Panels } from './panels.js';
+import { Picture } from './picture.js';
+import { problemWords } from './plain_words.js';
+import { Stage } from './stage.js';
+import { createProbe } from './test_mode.js';
+
+/** @import {Progress, Session} from '../sdk/farstage.js' */
+/** @import {EndDetail} from '../sdk/session.js' */
+/** @import {WordKey} from './i18n.js' */
+/** @import {Entry} from './lobby.js' */
+
+/** @type {Record<string, string>} Letters to actions; they work wherever nobody is typing. */
+const SHORTCUTS = {
+  KeyH: 'hand', KeyM: 'mute', KeyV: 'microphone', KeyC: 'chat', KeyP: 'people', KeyI: 'stats', KeyF: 'fullscreen', KeyE: 'choices',
+};
+
+class VisitorPage {
+  constructor() {
+    this._address = takeAddress();
+    this._probe = this._address.test ? createProbe() : null;
+    this._banner = new Banner();
+    this._picture = new Picture();
+    this._panels = new Panels();
+    this._microphone = new Microphone();
+    this._chat = new ChatPanel((text) => this._sendChat(text));
+    this._lobby = new Lobby(this._address, (entry) => void this._enter(entry));
+    /** @type {Stage | null} */
+    this._stage = null;
+    /** @type {AbortController | null} */
+    this._joining = null;
+    /** @type {Record<string, () => void>} */
+    this._actions = {
+      language: switchLanguage,
+      stats: () => this._toggleFigures(),
+      help: () => this._panels.toggle('help'),
+      people: () => this._panels.toggle('people'),
+      chat: () => this._panels.toggle('chat'),
+      exhibits: () => this._panels.toggle('exhibits'),
+      cameras: () => this._panels.toggle('cameras'),
+      choices: () => this._toggleChoices(),
+      hand: () => this._toggleHand(),
+      microphone: () => void this._toggleMicrophone(),
+      mute: () => this._toggleSound(),
+      fullscreen: () => void toggleFullscreen(),
+      leave: () => void this._leave(),
+    };
+    this._wire();
+  }
+
+  /** Show the entrance, or go straight in. */
+  start() {
+    if (!('RTCPeerConnection' in window)) return this._showEnd('problem.heading', t('problem.unsupported'));
+    if (this._address.autojoin) return this._lobby.submit();
+    return this._lobby.show();
+  }
+
+  _wire() {
+    for (const button of document.querySelectorAll('[data-icon]')) button.append(icon(button.getAttribute('data-icon') ?? ''));
+    document.addEventListener('click', (event) => {
+      const button = event.target instanceof Element ? event.target.closest('[data-action]') : null;
+      if (button) this._actions[button.getAttribute('data-action') ?? '']();
+    });
+    window.addEventListener('keydown', (event) => this._key(event));
+    window.addEventListener('pagehide', () => void this._stage?.session.leave());
+    followLanguage(() => this._stage?.refresh());
+    this._panels.onOpen = (name) => { if (name === 'chat') delete actionButton('chat').dataset.badge; };
+  }
+
+  /** @param {KeyboardEvent} event */
+  _key(event) {
+    if (event.key === 'Escape') return this._panels.close();
+    if (!this._stage || isTyping(event.target) || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return undefined;
+    const action = event.key === '?' ? 'help' : SHORTCUTS[event.code];
+    if (!action) return undefined;
+    event.preventDefault();
+    return this._actions[action]();
+  }
+
+  /** @param {Entry} entry */
+  async _enter(entry) {
+    this._lobby.hide();
+    byId('stage').hidden = true;
+    this._joining = new AbortController();
+    try {
+      const session = await join({
+        broker: this._address.broker ?? location.origin,
+        room: entry.room,
+        token: this._address.token,
+        displayName: entry.name,
+        viewport: Picture.viewport(this._address.maxFps),
+        signal: this._joining.signal,
+        onProgress: (progress) => this._showProgress(progress),
+      });
+      this._begin(session, entry);
+    } catch (error) {
+      if (this._joining.signal.aborted) return this._lobby.show();
+      this._refusedEntry(error, entry);
+    }
+    return undefined;
+  }
+
+  /**
+   * @param {unknown} error
+   * @param {Entry} entry
+   */
+  _refusedEntry(error, entry) {
+    const words = error instanceof FarstageError ? problemWords(error.problem) : t('problem.other', { title: String(error) });
+    this._showEnd('problem.heading', words, entry, 'button.retry');
+  }
+
+  /** @param {Progress} progress */
+  _showProgress({ phase, retryAtMs = 0, attempt = 0, cause }) {
+    if (phase !== 'waiting') return this._banner.show({ title: `state.${phase}` }, { veil: true });
+    const full = cause === 'full';
+    const detail = () => t(full ? 'state.waitingFullDetail' : 'state.waitingTransientDetail', {
+      seconds: secondsUntil(retryAtMs), attempt, max: MAX_ADMISSION_TRIES,
+    });
+    return this._banner.show({
+      title: full ? 'state.waitingFull' : 'state.waitingTransient',
+      detail,
+      actions: [{ word: 'button.cancel', act: () => this._cancelJoin() }],
+    }, { veil: true });
+  }
+
+  _cancelJoin() {
+    this._joining?.abort();
+    this._banner.hide();
+  }
+
+  /**
+   * @param {Session} session
+   * @param {Entry} entry
+   */
+  _begin(session, entry) {
+    if (this._probe) this._probe.session = session;
+    document.documentElement.classList.add('in-stage');
+    byId('stage').hidden = false;
+    this._chat.clear();
+    this._stage = new Stage(session, {
+      banner: this._banner, picture: this._picture, chat: this._chat, probe: this._probe, raiseHand: () => this._toggleHand(),
+    });
+    session.on('ended', (detail) => this._ended(detail, entry));
+    session.on('chat', (line) => this._badge(line.display_name, line.text));
+    this._picture.video.focus({ preventScroll: true });
+  }
+
+  /**
+   * @param {EndDetail} detail
+   * @param {Entry} entry
+   */
+  _ended({ reason, problem }, entry) {
+    this._stage?.end();
+    this._stage = null;
+    this._panels.close();
+    byId('notices').replaceChildren();
+    this._microphone.close();
+    this._markMicrophone();
+    if (document.fullscreenElement) void document.exitFullscreen();
+    byId('stage').hidden = true;
+    document.documentElement.classList.remove('in-stage');
+    const detail = reason === 'refused' ? (problem ? problemWords(problem) : '') : t(`ended.${reason}.detail`);
+    this._showEnd(`ended.${reason}`, detail, entry, 'button.rejoin');
+  }
+
+  /**
+   * @param {WordKey} title
+   * @param {string} detail
+   * @param {Entry} [entry] With it, one can try again.
+   * @param {WordKey} [again]
+   */
+  _showEnd(title, detail, entry, again = 'button.retry') {
+    const back = { word: /** @type {WordKey} */ ('button.lobby'), act: () => this._backToLobby() };
+    const retry = entry ? [{ word: again, primary: true, act: () => void this._enter(entry) }] : [];
+    this._banner.show({ title, detail: () => detail, tone: 'ended', actions: entry ? [...retry, back] : [] }, { veil: true });
+  }
+
+  _backToLobby() {
+    this._banner.hide();
+    this._lobby.show();
+  }
+
+  async _leave() {
+    await this._stage?.session.leave();
+  }
+
+  /** @param {string} text */
+  _sendChat(text) {
+    const sent = this._stage?.session.chat(text) ?? false;
+    if (!sent && text.trim()) notice(t('notice.notSent'));
+    return sent;
+  }
+
+  /**
+   * @param {string} name
+   * @param {string} text
+   */
+  _badge(name, text) {
+    if (this._panels.open === 'chat') return;
+    const button = actionButton('chat');
+    button.dataset.badge = String(Math.min(99, Number(button.dataset.badge ?? 0) + 1));
+    notice(`${name}: ${text}`);
+  }
+
+  _toggleChoices() {
+    const mode = this._stage?.session.grant.mode;
+    if (mode === 'gallery') this._panels.toggle('exhibits');
+    else if (this._stage?.directsStage) this._panels.toggle('cameras');
+  }
+
+  _toggleHand() {
+    if (!this._stage) return;
+    const raised = !this._stage.handRaised;
+    const sent = this._stage.session.raiseHand(raised);
+    notice(t(sent ? (raised ? 'notice.handUp' : 'notice.handDown') : 'notice.notSent'));
+  }
+
+  _toggleSound() {
+    const { video } = this._picture;
+    video.muted = !video.muted;
+    nameButton('mute', video.muted ? 'button.unmute' : 'button.mute');
+    setIcon(actionButton('mute'), video.muted ? 'soundOff' : 'soundOn');
+  }
+
+  async _toggleMicrophone() {
+    const session = this._stage?.session;
+    if (!session) return;
+    if (this._microphone.track) this._microphone.close();
+    else {
+      try {
+        await this._microphone.open();
+      } catch (error) {
+        if (!(error instanceof DOMException)) throw error;
+        notice(t('notice.noMicrophone', { reason: error.message || error.name }));
+      }
+    }
+    await session.setMicrophone(this._microphone.track);
+    this._markMicrophone();
+  }
+
+  _markMicrophone() {
+    const speaking = this._microphone.track !== null;
+    pressButton('microphone', speaking);
+    nameButton('microphone', speaking ? 'button.microphoneOff' : 'button.microphone');
+  }
+
+  _toggleFigures() {
+    const overlay = byId('stats-overlay');
+    overlay.hidden = !overlay.hidden;
+    pressButton('stats', !overlay.hidden);
+  }
+}
+
+async function toggleFullscreen() {
+  try {
+    if (document.fullscreenElement) await document.exitFullscreen();
+    else await document.documentElement.requestFullscreen({ navigationUI: 'hide' });
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+  }
+}
+
+startLanguage();
+new VisitorPage().start();

@@ -1,0 +1,218 @@
+/** A visit: one session on the page, from connecting to its end. */
+
+import { Banner, secondsUntil } from './banner.js';
+import { actionButton, nameButton, pressButton } from './buttons.js';
+import { showChoices } from './choices.js';
+import { byId } from './dom.js';
+import { attachGamepad } from './gamepad.js';
+import { showHelp } from './help.js';
+import { localTitle, t, tryT } from './i18n.js';
+import { attachJoystick } from './joystick.js';
+import { attachKeyboard } from './keyboard.js';
+import { notice } from './notices.js';
+import { showFigures } from './overlay.js';
+import { showPeople } from './people.js';
+import { Picture } from './picture.js';
+import { attachPointer } from './pointer.js';
+import { recordDelay, recordFrame } from './test_mode.js';
+
+/** @import {Refused, RosterEntry} from '../sdk/protocol.js' */
+/** @import {RosterState} from '../sdk/roster.js' */
+/** @import {Session, StateDetail} from '../sdk/session.js' */
+/** @import {ChatPanel} from './chat.js' */
+/** @import {TestProbe} from './test_mode.js' */
+
+const SLOW_PICTURE_MS = 8000;
+const MOST_ANNOUNCED = 12;
+
+export class Stage {
+  /**
+   * @param {Session} session
+   * @param {{banner: Banner, picture: Picture, chat: ChatPanel, probe: TestProbe | null, raiseHand: () => void}} parts
+   */
+  constructor(session, { banner, picture, chat, probe, raiseHand }) {
+    this.session = session;
+    this._banner = banner;
+    this._picture = picture;
+    this._chat = chat;
+    this._probe = probe;
+    this._life = new AbortController();
+    this._hasPicture = false;
+    this._connectedAtMs = performance.now();
+    /** @type {string | null} */
+    this._exhibit = null;
+    /** @type {string | null} */
+    this._camera = null;
+    /** @type {Map<string, RosterEntry> | null} */
+    this._known = null;
+    this._listen();
+    this._attachControls(raiseHand);
+    this._start();
+  }
+
+  /** Whether the visitor's own hand is up. */
+  get handRaised() {
+    return this.session.roster.participants.some((entry) => entry.participant === this.session.participant && entry.hand_raised);
+  }
+
+  /** Whether this visitor may choose the stage camera. */
+  get directsStage() {
+    return this.session.grant.mode === 'conference' && this.session.grant.role === 'host';
+  }
+
+  /** Stop everything this visit attached to the page. */
+  end() {
+    this._life.abort();
+    this._picture.detach();
+  }
+
+  /** Fill all words anew: the language has changed. */
+  refresh() {
+    const { grant, statistics } = this.session;
+    byId('plate-room').textContent = grant.room;
+    byId('plate-mode').textContent = t(`mode.${grant.mode}`);
+    showHelp(grant.mode);
+    showFigures(statistics, `${grant.edge} · ${grant.region}`);
+    this._showRoster(this.session.roster);
+  }
+
+  /** Play after the visitor tapped. */
+  async play() {
+    if (await this._picture.play()) this._enter({ state: this.session.state });
+  }
+
+  _start() {
+    const { grant } = this.session;
+    byId('stage').dataset.mode = grant.mode;
+    byId('joystick').hidden = grant.mode !== 'explore' || !matchMedia('(any-pointer: coarse)').matches;
+    this.session.watch(this._picture.video, {
+      everyFrame: this._probe !== null,
+      onFrame: (reading) => this._probe && recordFrame(this._probe, reading),
+      onDelay: (delayMs) => this._probe && recordDelay(this._probe, delayMs),
+    });
+    this.refresh();
+    this._enter({ state: this.session.state });
+    this._picture.video.requestVideoFrameCallback(() => this._firstPicture());
+    void this._begin();
+  }
+
+  async _begin() {
+    if (await this._picture.attach(this.session)) return;
+    this._banner.show({
+      title: 'state.tapToPlay',
+      actions: [{ word: 'button.play', primary: true, act: () => void this.play() }],
+    }, { veil: true });
+  }
+
+  _listen() {
+    const offs = [
+      this.session.on('state', (detail) => this._enter(detail)),
+      this.session.on('roster', (roster) => this._rosterChanged(roster)),
+      this.session.on('chat', (line) => this._chat.add(line)),
+      this.session.on('stats', (statistics) => this._measured(statistics)),
+      this.session.on('refused', (refused) => this._refused(refused)),
+    ];
+    this._life.signal.addEventListener('abort', () => offs.forEach((off) => off()));
+  }
+
+  /** @param {() => void} raiseHand */
+  _attachControls(raiseHand) {
+    const { input, grant } = this.session;
+    const { signal } = this._life;
+    attachKeyboard(input, grant.mode, signal);
+    attachPointer(this._picture.video, input, grant.mode, signal, () => notice(t('notice.mouseFree')));
+    attachJoystick(byId('joystick'), input, signal);
+    attachGamepad(input, raiseHand, signal);
+  }
+
+  _firstPicture() {
+    if (this._life.signal.aborted) return;
+    this._hasPicture = true;
+    this._picture.fit();
+    this._enter({ state: this.session.state });
+    notice(t('state.live'));
+  }
+
+  /** @param {StateDetail} detail */
+  _enter(detail) {
+    this._probe?.states.push(detail.state);
+    const veil = !this._hasPicture;
+    if (detail.state === 'ended') return;
+    if (detail.state === 'reconnecting') {
+      const left = () => t('state.reconnectingDetail', { seconds: secondsUntil(detail.retryAtMs ?? 0) });
+      this._banner.show({ title: 'state.reconnecting', detail: left }, { veil });
+    } else if (detail.state === 'replacing') {
+      this._banner.show({ title: 'state.replacing', detail: () => t('state.replacingDetail') }, { veil });
+    } else if (detail.state === 'connecting') {
+      this._banner.show({ title: 'state.connecting' }, { veil });
+    } else if (veil) {
+      this._connectedAtMs = performance.now();
+      this._banner.show({ title: 'state.firstPicture', detail: () => this._patience() }, { veil });
+    } else this._banner.hide();
+  }
+
+  _patience() {
+    return performance.now() - this._connectedAtMs > SLOW_PICTURE_MS ? t('state.slowPicture') : '';
+  }
+
+  /** @param {import('../sdk/statistics.js').Statistics} statistics */
+  _measured(statistics) {
+    const { grant } = this.session;
+    showFigures(statistics, `${grant.edge} · ${grant.region}`);
+    if (!this._probe) this._picture.hideCode(this.session.codeShare);
+  }
+
+  /** @param {Refused} refused */
+  _refused(refused) {
+    notice(tryT(`notice.refused.${refused.reason}`) ?? refused.detail ?? refused.reason);
+  }
+
+  /** @param {RosterState} roster */
+  _rosterChanged(roster) {
+    this._announce(roster);
+    this._showRoster(roster);
+  }
+
+  /** @param {RosterState} roster */
+  _announce(roster) {
+    const before = this._known;
+    this._known = new Map(roster.participants.map((entry) => [entry.participant, entry]));
+    if (!before || roster.total > MOST_ANNOUNCED) return;
+    for (const [participant, entry] of this._known) {
+      if (participant === this.session.participant) continue;
+      if (!before.has(participant)) notice(t('notice.joined', { name: entry.display_name }));
+      else if (entry.hand_raised && !before.get(participant)?.hand_raised) notice(t('notice.someoneHand', { name: entry.display_name }));
+    }
+    for (const [participant, entry] of before) {
+      if (!this._known.has(participant)) notice(t('notice.left', { name: entry.display_name }));
+    }
+  }
+
+  /** @param {RosterState} roster */
+  _showRoster(roster) {
+    const { session } = this;
+    showPeople(roster, session.participant);
+    pressButton('hand', this.handRaised);
+    nameButton('hand', this.handRaised ? 'button.handDown' : 'button.hand');
+    const exhibits = roster.exhibits.map((entry) => ({ name: entry.exhibit, title: localTitle(entry.title, entry.exhibit) }));
+    actionButton('exhibits').hidden = session.grant.mode !== 'gallery' || exhibits.length === 0;
+    actionButton('cameras').hidden = !this.directsStage || roster.stageCameras.length === 0;
+    showChoices('exhibit-picker', exhibits, this._exhibit ?? exhibits[0]?.name ?? null, (name) => this._chooseExhibit(name));
+    const cameras = roster.stageCameras.map((name) => ({ name, title: tryT(`camera.${name}`) ?? name.replaceAll(/[_-]/g, ' ') }));
+    showChoices('camera-picker', cameras, this._camera, (name) => this._chooseCamera(name));
+  }
+
+  /** @param {string} name */
+  _chooseExhibit(name) {
+    if (!this.session.selectExhibit(name)) return notice(t('notice.notSent'));
+    this._exhibit = name;
+    return this._showRoster(this.session.roster);
+  }
+
+  /** @param {string} name */
+  _chooseCamera(name) {
+    if (!this.session.stageCamera(name)) return notice(t('notice.notSent'));
+    this._camera = name;
+    return this._showRoster(this.session.roster);
+  }
+}

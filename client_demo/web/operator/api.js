@@ -1,0 +1,150 @@
+/** The broker's operator API, with the key as a bearer token. */
+
+import { requestJson } from '../sdk/problems.js';
+
+/** @import {Mode, Role} from '../sdk/protocol.js' */
+
+/**
+ * @typedef {object} Room
+ * @property {string} room
+ * @property {Mode} mode
+ * @property {string} scene
+ * @property {number} max_participants
+ * @property {boolean} open
+ * @property {number} participants
+ * @property {string | null} node
+ */
+/**
+ * @typedef {object} ViewerReport
+ * @property {number | null} [rtt_ms]
+ * @property {number | null} [loss]
+ * @property {number} sent_bps
+ * @property {number | null} [frames_per_s]
+ * @property {number | null} [input_to_photon_ms]
+ * @property {number | null} [width]
+ * @property {number | null} [height]
+ */
+/**
+ * @typedef {object} Participant
+ * @property {string} participant
+ * @property {string} display_name
+ * @property {Role} role
+ * @property {boolean} muted
+ * @property {boolean} hand_raised
+ * @property {'connecting' | 'live' | 'replacing' | 'ended'} state
+ * @property {string | null} edge
+ * @property {string | null} node
+ * @property {ViewerReport | null} report
+ */
+/** @typedef {'ready' | 'draining' | 'drained' | 'lost'} AgentState */
+/**
+ * @typedef {object} Node
+ * @property {string} node
+ * @property {string} region
+ * @property {AgentState} state
+ * @property {{renderer: string, device: string, units: number, scenes: string[]}} capability
+ * @property {{views: number, cpu_share: number, render_ms_p50: number, encode_ms_p50: number, frames_per_s: number}} load
+ * @property {number} load_ratio
+ * @property {number} sessions
+ * @property {number} last_seen_s
+ */
+/**
+ * @typedef {object} Edge
+ * @property {string} edge
+ * @property {string} region
+ * @property {AgentState} state
+ * @property {string} public_url
+ * @property {{engine: string, max_viewers: number}} capability
+ * @property {{viewers: number, cpu_share: number, egress_bps: number}} load
+ * @property {number} load_ratio
+ * @property {number} last_seen_s
+ */
+/** @typedef {{room: string | null, mode: string, scene: string, max_participants: number, empty_timeout_s: number, open: boolean}} RoomCreate */
+
+export class OperatorApi {
+  /** @param {string} key */
+  constructor(key) {
+    this._key = key;
+  }
+
+  /** @returns {Promise<Room[]>} */
+  async rooms() {
+    return (await this._call('GET', '/v1/rooms')).rooms;
+  }
+
+  /**
+   * @param {string} room
+   * @returns {Promise<Participant[]>}
+   */
+  async participants(room) {
+    return (await this._call('GET', `/v1/rooms/${encodeURIComponent(room)}/participants`)).participants;
+  }
+
+  /** @returns {Promise<Node[]>} */
+  async nodes() {
+    return (await this._call('GET', '/v1/nodes')).nodes;
+  }
+
+  /** @returns {Promise<Edge[]>} */
+  async edges() {
+    return (await this._call('GET', '/v1/edges')).edges;
+  }
+
+  /**
+   * @param {RoomCreate} room
+   * @returns {Promise<Room>}
+   */
+  createRoom(room) {
+    return this._call('POST', '/v1/rooms', room);
+  }
+
+  /** @param {string} room */
+  deleteRoom(room) {
+    return this._call('DELETE', `/v1/rooms/${encodeURIComponent(room)}`);
+  }
+
+  /**
+   * @param {string} room
+   * @param {{identity: string, display_name: string, role: string}} guest
+   * @returns {Promise<{token: string, link: string}>}
+   */
+  invite(room, guest) {
+    return this._call('POST', `/v1/rooms/${encodeURIComponent(room)}/tokens`, guest);
+  }
+
+  /**
+   * @param {string} room
+   * @param {string} participant
+   * @param {{role?: string, muted?: boolean}} change
+   */
+  change(room, participant, change) {
+    return this._call('PATCH', `/v1/rooms/${encodeURIComponent(room)}/participants/${encodeURIComponent(participant)}`, change);
+  }
+
+  /**
+   * @param {string} room
+   * @param {string} participant
+   */
+  remove(room, participant) {
+    return this._call('DELETE', `/v1/rooms/${encodeURIComponent(room)}/participants/${encodeURIComponent(participant)}`);
+  }
+
+  /** @param {string} node */
+  drain(node) {
+    return this._call('POST', `/v1/nodes/${encodeURIComponent(node)}/drain`, {});
+  }
+
+  /** @param {string} node */
+  callOffDrain(node) {
+    return this._call('DELETE', `/v1/nodes/${encodeURIComponent(node)}/drain`);
+  }
+
+  /**
+   * @param {string} method
+   * @param {string} path
+   * @param {unknown} [body]
+   */
+  _call(method, path, body) {
+    return requestJson(path, { method, token: this._key, body });
+  }
+}

@@ -1,0 +1,289 @@
+/** The desk: what the farm looks like now, and what an operator does about it. */
+
+import { byId, el } from '../app/dom.js';
+import { language, t } from '../app/i18n.js';
+import { notice } from '../app/notices.js';
+import { bitrate } from '../app/overlay.js';
+import { FarstageError } from '../sdk/problems.js';
+import { confirmed } from './dialogs.js';
+import { copyLink } from './links.js';
+import { figure, showRows, smallButton, stateMark } from './rows.js';
+import { History, sparkline } from './sparkline.js';
+
+/** @import {Edge, Node, OperatorApi, Participant, Room} from './api.js' */
+/** @import {RowContent} from './rows.js' */
+
+const ROLES = /** @type {const} */ (['host', 'speaker', 'visitor', 'spectator']);
+
+/**
+ * @typedef {object} Farm What one poll brought.
+ * @property {Room[]} rooms
+ * @property {Node[]} nodes
+ * @property {Edge[]} edges
+ * @property {Participant[]} participants Of the chosen room.
+ */
+
+export class Desk {
+  /** @param {OperatorApi} api */
+  constructor(api) {
+    this._api = api;
+    this._history = new History();
+    /** @type {string | null} */
+    this.chosenRoom = null;
+    /** @type {Farm | null} */
+    this._farm = null;
+  }
+
+  /** Ask the broker for everything, once. Raises `FarstageError`. */
+  async poll() {
+    const [rooms, nodes, edges] = await Promise.all([this._api.rooms(), this._api.nodes(), this._api.edges()]);
+    if (!rooms.some((room) => room.room === this.chosenRoom)) this.chosenRoom = rooms[0]?.room ?? null;
+    const participants = this.chosenRoom ? await this._participants(this.chosenRoom) : [];
+    this._farm = { rooms, nodes, edges, participants };
+    this.show();
+  }
+
+  /** Show the last known state (again, in another language). */
+  show() {
+    if (!this._farm) return;
+    const { rooms, nodes, edges, participants } = this._farm;
+    this._showTotals(this._farm);
+    showRows(byId('op-rooms'), rooms.map((room) => this._roomRow(room)), t('op.noRooms'));
+    showRows(byId('op-nodes'), nodes.map((node) => this._nodeRow(node)), t('op.noNodes'));
+    showRows(byId('op-edges'), edges.map((edge) => this._edgeRow(edge)), t('op.noEdges'));
+    byId('op-participants-heading').textContent = this.chosenRoom ? t('op.participantsOf', { room: this.chosenRoom }) : t('op.participants');
+    byId('op-invite').hidden = this.chosenRoom === null;
+    const rows = participants.map((participant) => this._participantRow(participant));
+    showRows(byId('op-participants'), rows, t(this.chosenRoom ? 'op.noParticipants' : 'op.chooseRoom'));
+    const scenes = [...new Set(nodes.flatMap((node) => node.capability.scenes))];
+    byId('op-scenes').replaceChildren(...scenes.map((scene) => el('option', { value: scene })));
+  }
+
+  /**
+   * Carry out an operation, then show what became of it; a refusal is told in words.
+   *
+   * @param {() => Promise<unknown>} operation
+   * @param {string | null} [done] Words on success.
+   */
+  async attempt(operation, done = null) {
+    try {
+      await operation();
+      if (done) notice(done);
+      await this.poll();
+    } catch (error) {
+      if (!(error instanceof FarstageError)) throw error;
+      notice(t('op.failed', { reason: error.message }));
+    }
+  }
+
+  /** @param {string} room */
+  async _participants(room) {
+    try {
+      return await this._api.participants(room);
+    } catch (error) {
+      if (error instanceof FarstageError && error.problem.status === 404) return [];
+      throw error;
+    }
+  }
+
+  /** @param {Farm} farm */
+  _showTotals({ rooms, nodes, edges }) {
+    const people = sum(rooms, (room) => room.participants);
+    const units = sum(nodes, (node) => node.capability.units);
+    const used = sum(nodes, (node) => node.load_ratio * node.capability.units) / Math.max(units, 1e-9);
+    const egress = sum(edges, (edge) => edge.load.egress_bps);
+    byId('op-totals').replaceChildren(
+      this._total(t('op.rooms'), 'rooms', rooms.length, String(rooms.length)),
+      this._total(t('op.people'), 'people', people, String(people)),
+      this._total(t('op.views'), 'views', sum(nodes, (node) => node.load.views), String(sum(nodes, (node) => node.load.views))),
+      this._total(t('op.capacity'), 'capacity', used, percent(used), 1),
+      this._total(t('op.egress'), 'egress', egress, bitrate(egress)),
+    );
+  }
+
+  /**
+   * @param {string} label
+   * @param {string} name
+   * @param {number} value
+   * @param {string} words
+   * @param {number} [ceiling]
+   */
+  _total(label, name, value, words, ceiling) {
+    return el('div', { className: 'total' },
+      el('span', { className: 'total__label' }, label),
+      el('span', { className: 'total__value', 'data-testid': `op-total-${name}` }, words),
+      sparkline(this._history.add(`total/${name}`, value), ceiling));
+  }
+
+  /**
+   * @param {Room} room
+   * @returns {RowContent}
+   */
+  _roomRow(room) {
+    const name = room.room;
+    return {
+      key: name,
+      testId: `op-room-${name}`,
+      name,
+      about: [`${t(`mode.${room.mode}`)} · ${room.scene} · ${t(room.open ? 'op.isOpen' : 'op.byInvitation')}`],
+      chosen: name === this.chosenRoom,
+      figures: [
+        figure('op.people', `${room.participants} / ${room.max_participants}`),
+        sparkline(this._history.add(`room/${name}`, room.participants)),
+        room.node ? el('span', { className: 'dim' }, t('op.onNode', { node: room.node })) : null,
+      ],
+      actionsKey: `${language()} ${room.open}`,
+      actions: [
+        smallButton('op.show', `op-show-${name}`, () => this._choose(name)),
+        smallButton('op.copyLink', `op-copy-link-${name}`, () => void this.attempt(() => copyLink(this._api, room))),
+        smallButton('op.delete', `op-delete-${name}`, () => void this._delete(name), true),
+      ],
+    };
+  }
+
+  /** @param {string} room */
+  _choose(room) {
+    this.chosenRoom = room;
+    void this.attempt(async () => undefined);
+    byId('op-participants-block').scrollIntoView({ block: 'nearest' });
+  }
+
+  /** @param {string} room */
+  async _delete(room) {
+    if (!await confirmed(t('op.deleteAsk', { room }))) return;
+    await this.attempt(() => this._api.deleteRoom(room), t('op.deleted', { room }));
+  }
+
+  /**
+   * @param {Participant} entry
+   * @returns {RowContent}
+   */
+  _participantRow(entry) {
+    const { participant, report } = entry;
+    const room = /** @type {string} */ (this.chosenRoom);
+    return {
+      key: `${room}/${participant}`,
+      testId: `op-participant-${participant}`,
+      name: entry.display_name,
+      about: [stateMark(entry.state), ` · ${entry.edge ?? '–'} · ${entry.node ?? '–'}${entry.hand_raised ? ` · ${t('people.hand')}` : ''}`],
+      figures: [
+        figure('stats.rtt', milliseconds(report?.rtt_ms)),
+        figure('stats.loss', report?.loss == null ? '–' : percent(report.loss)),
+        figure('stats.bitrate', report ? bitrate(report.sent_bps) : '–'),
+        figure('stats.framesPerS', report?.frames_per_s == null ? '–' : report.frames_per_s.toFixed(0)),
+        figure('stats.photon', milliseconds(report?.input_to_photon_ms)),
+      ],
+      actionsKey: `${language()} ${entry.muted} ${entry.role}`,
+      actions: [
+        this._roleMenu(room, entry),
+        smallButton(entry.muted ? 'op.unmute' : 'op.mute', `op-mute-${participant}`,
+          () => void this.attempt(() => this._api.change(room, participant, { muted: !entry.muted }))),
+        smallButton('op.remove', `op-remove-${participant}`, () => void this._remove(room, entry), true),
+      ],
+    };
+  }
+
+  /**
+   * @param {string} room
+   * @param {Participant} entry
+   */
+  _roleMenu(room, entry) {
+    const options = ROLES.map((role) => el('option', { value: role, selected: role === entry.role }, t(`role.${role}`)));
+    const menu = el('select', { 'aria-label': t('op.role'), 'data-testid': `op-role-${entry.participant}` }, ...options);
+    menu.addEventListener('change', () => void this.attempt(() => this._api.change(room, entry.participant, { role: menu.value })));
+    return menu;
+  }
+
+  /**
+   * @param {string} room
+   * @param {Participant} entry
+   */
+  async _remove(room, entry) {
+    const name = entry.display_name;
+    if (!await confirmed(t('op.removeAsk', { name }))) return;
+    await this.attempt(() => this._api.remove(room, entry.participant), t('op.removed', { name }));
+  }
+
+  /**
+   * @param {Node} entry
+   * @returns {RowContent}
+   */
+  _nodeRow(entry) {
+    const { node, state, capability, load } = entry;
+    const inService = state === 'ready';
+    return {
+      key: node,
+      testId: `op-node-${node}`,
+      name: node,
+      about: [stateMark(state), ` · ${entry.region} · ${capability.renderer} · ${capability.device}${staleness(entry.last_seen_s)}`],
+      figures: [
+        figure('op.capacity', percent(entry.load_ratio)),
+        sparkline(this._history.add(`node/${node}`, entry.load_ratio), 1),
+        figure('op.views', String(load.views)),
+        figure('op.framesPerS', `${load.frames_per_s.toFixed(0)} /s`),
+        figure('op.renderMs', milliseconds(load.render_ms_p50)),
+        figure('op.encodeMs', milliseconds(load.encode_ms_p50)),
+        figure('op.cpu', percent(load.cpu_share)),
+      ],
+      actionsKey: `${language()} ${state}`,
+      actions: state === 'lost' ? [] : [
+        smallButton(inService ? 'op.drain' : 'op.undrain', `op-drain-${node}`, () => void this._drainOrCallOff(node, inService), inService),
+      ],
+    };
+  }
+
+  /**
+   * @param {string} node
+   * @param {boolean} inService
+   */
+  async _drainOrCallOff(node, inService) {
+    if (!inService) return this.attempt(() => this._api.callOffDrain(node), t('op.drainCalledOff', { node }));
+    if (!await confirmed(t('op.drainAsk', { node }))) return undefined;
+    return this.attempt(() => this._api.drain(node), t('op.drainStarted', { node }));
+  }
+
+  /**
+   * @param {Edge} entry
+   * @returns {RowContent}
+   */
+  _edgeRow({ edge, region, state, public_url: url, capability, load, last_seen_s: lastSeenS }) {
+    return {
+      key: edge,
+      testId: `op-edge-${edge}`,
+      name: edge,
+      about: [stateMark(state), ` · ${region} · ${capability.engine} · ${url}${staleness(lastSeenS)}`],
+      figures: [
+        figure('op.viewers', `${load.viewers} / ${capability.max_viewers}`),
+        sparkline(this._history.add(`edge/${edge}`, load.egress_bps)),
+        figure('op.egress', bitrate(load.egress_bps)),
+        figure('op.cpu', percent(load.cpu_share)),
+      ],
+      actionsKey: '',
+      actions: [],
+    };
+  }
+}
+
+/**
+ * @template T
+ * @param {T[]} list
+ * @param {(entry: T) => number} value
+ */
+function sum(list, value) {
+  return list.reduce((total, entry) => total + value(entry), 0);
+}
+
+/** @param {number} share */
+function percent(share) {
+  return `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`;
+}
+
+/** @param {number | null | undefined} value */
+function milliseconds(value) {
+  return value == null ? '–' : `${value.toFixed(value < 10 ? 1 : 0)} ms`;
+}
+
+/** @param {number} lastSeenS */
+function staleness(lastSeenS) {
+  return lastSeenS > 3 ? ` · ${t('op.lastSeen', { seconds: Math.round(lastSeenS) })}` : '';
+}

@@ -1,0 +1,17 @@
+/** Asking before something that cannot be taken back. */
+
+import { byId } from '../app/dom.js';
+
+/**
+ * @param {string} question
+ * @returns {Promise<boolean>}
+ */
+export function confirmed(question) {
+  const dialog = /** @type {HTMLDialogElement} */ (byId('op-dialog'));
+  byId('op-question').textContent = question;
+  dialog.returnValue = 'no';
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener('close', () => resolve(dialog.returnValue === 'yes'), { once: true });
+  });
+}

@@ -1,0 +1,41 @@
+/** Links that let people in: the plain one of an open room, or one that carries an invitation. */
+
+import { t } from '../app/i18n.js';
+import { notice } from '../app/notices.js';
+
+/** @import {OperatorApi, Room} from './api.js' */
+
+/**
+ * Copy the plain link of an open room; of any other, an invitation for one visitor.
+ *
+ * @param {OperatorApi} api
+ * @param {Room} room
+ */
+export async function copyLink(api, room) {
+  if (room.open) return copy(`${location.origin}/?room=${encodeURIComponent(room.room)}`);
+  return copyInvitation(api, room.room, t('role.visitor'), 'visitor');
+}
+
+/**
+ * Copy a link that lets one person in once, under this name and role.
+ *
+ * @param {OperatorApi} api
+ * @param {string} room
+ * @param {string} displayName
+ * @param {string} role
+ */
+export async function copyInvitation(api, room, displayName, role) {
+  const identity = `guest-${crypto.getRandomValues(new Uint32Array(2)).join('-')}`;
+  const { link } = await api.invite(room, { identity, display_name: displayName, role });
+  await copy(link);
+}
+
+/** @param {string} link */
+async function copy(link) {
+  try {
+    await navigator.clipboard.writeText(link);
+    notice(t('op.copied', { link }));
+  } catch {
+    notice(t('op.linkShown', { link }));
+  }
+}

@@ -1,0 +1,95 @@
+/**
+ * The Farstage browser SDK: join a room, show its picture, send the visitor's hands. See `README.md` for an example.
+ *
+ *     const session = await join({ room: 'demo', displayName: 'Ada', viewport: { width: 1280, height: 720 } });
+ *     video.srcObject = session.video;
+ *     session.watch(video);
+ *     session.input.setMove(0, 1);
+ */
+
+import { videoCapabilities } from './codecs.js';
+import { probeEdges } from './probe.js';
+import { FarstageError, requestJson } from './problems.js';
+import { admissionStep, classify, delay } from './reconnect.js';
+import { Session } from './session.js';
+
+/** @import {JoinGrant, JoinRequest, Problem, Viewport} from './protocol.js' */
+
+export { FarstageError, Session };
+
+/**
+ * @typedef {object} Progress What happens before there is a session.
+ * @property {'probing' | 'joining' | 'waiting'} phase
+ * @property {number} [retryAtMs] `waiting`: when the next try is made, on the clock of `performance.now()`.
+ * @property {number} [attempt] `waiting`: tries made so far.
+ * @property {'full' | 'transient'} [cause] `waiting`: no place free, or no answer.
+ * @property {Problem} [problem] `waiting`: what the broker said.
+ */
+
+/**
+ * @typedef {object} JoinOptions
+ * @property {string} room
+ * @property {string} displayName
+ * @property {Viewport} viewport The picture area in device pixels.
+ * @property {string} [broker] Origin of the broker; the page's own by default.
+ * @property {string | null} [token] Join token; without one the room must be open.
+ * @property {(progress: Progress) => void} [onProgress]
+ * @property {AbortSignal} [signal] Stops joining (and waiting for a place).
+ */
+
+/**
+ * Probe the edges, ask the broker for a place and connect to the edge it chose. A full room or farm is waited for, as
+ * often and as long as the broker says, but not for ever.
+ *
+ * @param {JoinOptions} options
+ * @returns {Promise<Session>} A session in state `connecting`; it tells its further states by `state` events.
+ * @throws {FarstageError} when the broker or the edge refuses for good.
+ */
+export async function join(options) {
+  const broker = (options.broker ?? location.origin).replace(/\/$/, '');
+  const grant = await admission(broker, options);
+  const session = new Session(broker, grant);
+  try {
+    await session.connect(options.signal);
+  } catch (error) {
+    session.abandon();
+    throw error;
+  }
+  return session;
+}
+
+/**
+ * @param {string} broker
+ * @param {JoinOptions} options
+ * @returns {Promise<JoinGrant>}
+ */
+async function admission(broker, options) {
+  const { signal, onProgress } = options;
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await askForPlace(broker, options);
+    } catch (error) {
+      if (!(error instanceof FarstageError)) throw error;
+      const step = admissionStep(error, attempt, Math.random);
+      const cause = classify(error);
+      if ('giveUp' in step || cause === 'final') throw error;
+      onProgress?.({ phase: 'waiting', retryAtMs: performance.now() + step.retryInMs, attempt, cause, problem: error.problem });
+      await delay(step.retryInMs, signal);
+    }
+  }
+}
+
+/**
+ * @param {string} broker
+ * @param {JoinOptions} options
+ * @returns {Promise<JoinGrant>}
+ */
+async function askForPlace(broker, { room, token, displayName, viewport, onProgress, signal }) {
+  onProgress?.({ phase: 'probing' });
+  const probes = await probeEdges(broker, signal);
+  onProgress?.({ phase: 'joining' });
+  const codecs = videoCapabilities(RTCRtpReceiver.getCapabilities('video')?.codecs ?? []);
+  /** @type {JoinRequest} */
+  const body = { display_name: displayName, probes, codecs, viewport };
+  return requestJson(`${broker}/v1/rooms/${encodeURIComponent(room)}/join`, { method: 'POST', token, body, signal });
+}

@@ -1,0 +1,36 @@
+/** Who is in the room, kept up to date from the edge's events. */
+
+/** @import {ExhibitEntry, RosterEntry, RosterJoined, RosterLeft, RosterMessage} from './protocol.js' */
+
+/**
+ * @typedef {object} RosterState
+ * @property {RosterEntry[]} participants In order of arrival; in a large room only those who matter to all.
+ * @property {number} total Everybody.
+ * @property {ExhibitEntry[]} exhibits
+ * @property {string[]} stageCameras
+ */
+
+/** @type {RosterState} */
+export const EMPTY_ROSTER = { participants: [], total: 0, exhibits: [], stageCameras: [] };
+
+/**
+ * The roster after an event.
+ *
+ * @param {RosterState} roster
+ * @param {RosterMessage | RosterJoined | RosterLeft} event
+ * @returns {RosterState}
+ */
+export function applyRosterEvent(roster, event) {
+  if (event.type === 'roster') {
+    const { participants, total, exhibits, stage_cameras: stageCameras } = event;
+    return { participants, total, exhibits: exhibits ?? [], stageCameras: stageCameras ?? [] };
+  }
+  const name = event.type === 'roster_joined' ? event.participant.participant : event.participant;
+  const index = roster.participants.findIndex((entry) => entry.participant === name);
+  const participants = [...roster.participants];
+  if (event.type === 'roster_left') {
+    if (index >= 0) participants.splice(index, 1);
+  } else if (index >= 0) participants[index] = event.participant;
+  else participants.push(event.participant);
+  return { ...roster, participants, total: event.total };
+}

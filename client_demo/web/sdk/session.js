@@ -1,0 +1,288 @@
+/** One participant's live service: the connection, its repair, the messages both ways, the figures. */
+
+import { Emitter } from './emitter.js';
+import { InputController, LIMITS } from './input.js';
+import { PictureClock } from './picture_clock.js';
+import { FarstageError, requestJson } from './problems.js';
+import { MAX_CHAT_CHARACTERS } from './protocol.js';
+import { delay, reconnectStep } from './reconnect.js';
+import { EMPTY_ROSTER, applyRosterEvent } from './roster.js';
+import { clientReport, difference, snapshot } from './statistics.js';
+import { openViewer } from './whep.js';
+
+/** @import {ChatLine, ClientEvent, ControlMessage, EndReason, JoinGrant, Problem, Refused} from './protocol.js' */
+/** @import {Reading} from './barcode.js' */
+/** @import {RosterState} from './roster.js' */
+/** @import {Snapshot, Statistics} from './statistics.js' */
+/** @import {WhepViewer} from './whep.js' */
+
+const STATISTICS_INTERVAL_MS = 1000;
+const DISCONNECTED_PATIENCE_MS = 3000;
+const CONNECT_DEADLINE_MS = 12_000;
+
+/**
+ * @typedef {object} StateDetail
+ * @property {'connecting' | 'live' | 'replacing' | 'reconnecting' | 'ended'} state
+ * @property {number} [attempt] `reconnecting`: tries made so far.
+ * @property {number} [retryAtMs] `reconnecting`: when the next try is made, on the clock of `performance.now()`.
+ */
+/** @typedef {{reason: EndReason | 'refused', problem?: Problem}} EndDetail `refused`: a resumption was refused. */
+/**
+ * @typedef {object} SessionEvents
+ * @property {StateDetail} state
+ * @property {RosterState} roster
+ * @property {ChatLine} chat
+ * @property {Statistics} stats Once a second.
+ * @property {EndDetail} ended Once.
+ * @property {{state: 'connecting' | 'live' | 'replacing' | 'ended'}} source Whether the renderer sends pictures.
+ * @property {Refused} refused A message was not carried out.
+ */
+
+/** @extends {Emitter<SessionEvents>} */
+export class Session extends Emitter {
+  /**
+   * Made by `join`.
+   *
+   * @param {string} broker
+   * @param {JoinGrant} grant
+   */
+  constructor(broker, grant) {
+    super();
+    /** What the broker granted last. */
+    this.grant = grant;
+    /** Receives the room's picture and sound. */
+    this.video = new MediaStream();
+    /** @type {StateDetail['state']} */
+    this.state = 'connecting';
+    /** @type {RosterState} */
+    this.roster = EMPTY_ROSTER;
+    /** @type {Statistics | null} */
+    this.statistics = null;
+    /** The visitor's hands. */
+    this.input = new InputController(LIMITS[grant.mode], (message, nowMs) => {
+      if (this._viewer?.input.readyState !== 'open') return;
+      this._viewer.input.send(JSON.stringify(message));
+      this._clock?.inputSent(message.seq, nowMs);
+    });
+    this._broker = broker;
+    /** @type {WhepViewer | null} */
+    this._viewer = null;
+    /** @type {PictureClock | null} */
+    this._clock = null;
+    /** @type {Snapshot | null} */
+    this._before = null;
+    /** @type {MediaStreamTrack | null} */
+    this._microphone = null;
+    this._life = new AbortController();
+    this._statisticsTimer = setInterval(() => this._measure(), STATISTICS_INTERVAL_MS);
+    this._repairing = false;
+  }
+
+  /** Who one is in the room. */
+  get participant() {
+    return this.grant.participant;
+  }
+
+  /**
+   * Connect to the granted edge. `join` does it.
+   *
+   * @param {AbortSignal} [signal]
+   */
+  async connect(signal) {
+    const either = signal ? AbortSignal.any([signal, this._life.signal]) : this._life.signal;
+    const viewer = await openViewer(this.grant, this.video, (opening) => this._attach(opening), either);
+    await this._speakThrough(viewer);
+  }
+
+  /**
+   * Name the element that shows the picture, so that frames and delays can be measured in it.
+   *
+   * @param {HTMLVideoElement} video
+   * @param {{everyFrame?: boolean, onFrame?: (reading: Reading | null, nowMs: number) => void,
+   *   onDelay?: (delayMs: number) => void}} [options] `everyFrame`: read each barcode (test mode).
+   */
+  watch(video, options) {
+    this._clock?.stop();
+    this._clock = new PictureClock(video, options);
+  }
+
+  /** Share of the picture's height its barcode takes; 0 without one. */
+  get codeShare() {
+    return this._clock?.codeShare ?? 0;
+  }
+
+  /** Leave the room. The edge is told; safe to call twice. */
+  async leave() {
+    const closing = this._viewer?.close();
+    this._end({ reason: 'left' });
+    await closing;
+  }
+
+  /** Free everything without telling anybody: joining failed half-way. */
+  abandon() {
+    this._stop();
+  }
+
+  /** @param {boolean} raised */
+  raiseHand(raised) {
+    return this._send({ type: 'raise_hand', raised });
+  }
+
+  /** @param {string} exhibit Gallery: one of the roster's exhibits. */
+  selectExhibit(exhibit) {
+    return this._send({ type: 'select_exhibit', exhibit });
+  }
+
+  /** @param {string} camera Conference, hosts only: one of the roster's stage cameras. */
+  stageCamera(camera) {
+    return this._send({ type: 'stage_camera', camera });
+  }
+
+  /**
+   * @param {string} text Cut after 280 characters.
+   * @returns {boolean} Whether it could be sent.
+   */
+  chat(text) {
+    const line = text.trim().slice(0, MAX_CHAT_CHARACTERS);
+    return line !== '' && this._send({ type: 'chat', text: line });
+  }
+
+  /**
+   * Let the others hear this microphone track; `null` falls silent. It survives reconnection.
+   *
+   * @param {MediaStreamTrack | null} track
+   */
+  async setMicrophone(track) {
+    this._microphone = track;
+    if (this._viewer) await this._speakThrough(this._viewer);
+  }
+
+  /** @param {WhepViewer} viewer */
+  async _speakThrough(viewer) {
+    if (!viewer.closed) await viewer.audio.sender.replaceTrack(this._microphone);
+  }
+
+  /**
+   * @param {ControlMessage} message
+   * @returns {boolean} Whether it could be sent.
+   */
+  _send(message) {
+    if (this._viewer?.control.readyState !== 'open') return false;
+    this._viewer.control.send(JSON.stringify(message));
+    return true;
+  }
+
+  /** @param {WhepViewer} viewer */
+  _attach(viewer) {
+    this._viewer = viewer;
+    this._before = null;
+    viewer.control.addEventListener('message', ({ data }) => this._receive(data));
+    viewer.connection.addEventListener('connectionstatechange', () => this._connectionChanged(viewer));
+    setTimeout(() => this._repairUnlessConnected(viewer), CONNECT_DEADLINE_MS);
+  }
+
+  /** @param {WhepViewer} viewer */
+  _connectionChanged(viewer) {
+    const { connectionState } = viewer.connection;
+    if (viewer !== this._viewer) return;
+    if (connectionState === 'connected') this._enter({ state: 'live' });
+    else if (connectionState === 'failed') void this._repair();
+    else if (connectionState === 'disconnected') setTimeout(() => this._repairUnlessConnected(viewer), DISCONNECTED_PATIENCE_MS);
+  }
+
+  /** @param {WhepViewer} viewer */
+  _repairUnlessConnected(viewer) {
+    if (viewer === this._viewer && !viewer.closed && viewer.connection.connectionState !== 'connected') void this._repair();
+  }
+
+  /** Resume the session, on another edge if the broker says so, within a bounded time. */
+  async _repair() {
+    if (this._repairing || this.state === 'ended') return;
+    this._repairing = true;
+    const brokeAtMs = performance.now();
+    /** @type {FarstageError | null} */
+    let refusal = null;
+    for (let attempt = 0; ; attempt += 1) {
+      const step = reconnectStep(refusal, attempt, performance.now() - brokeAtMs, Math.random);
+      if ('giveUp' in step) break;
+      this._enter({ state: 'reconnecting', attempt, retryAtMs: performance.now() + step.retryInMs });
+      try {
+        await delay(step.retryInMs, this._life.signal);
+        await this._resume();
+        this._repairing = false;
+        return;
+      } catch (error) {
+        if (this._life.signal.aborted) return;
+        refusal = error instanceof FarstageError ? error : null;
+      }
+    }
+    this._end(refusal ? { reason: 'refused', problem: refusal.problem } : { reason: 'connection_lost' });
+  }
+
+  async _resume() {
+    const { session, session_token: token } = this.grant;
+    const url = `${this._broker}/v1/sessions/${encodeURIComponent(session)}/resume`;
+    this.grant = await requestJson(url, { method: 'POST', token, signal: this._life.signal });
+    const old = this._viewer;
+    this._viewer = null;
+    old?.connection.close();
+    await this.connect();
+  }
+
+  /** @param {string} data */
+  _receive(data) {
+    /** @type {ClientEvent} */
+    const event = JSON.parse(data);
+    if (event.type === 'roster' || event.type === 'roster_joined' || event.type === 'roster_left') {
+      this.roster = applyRosterEvent(this.roster, event);
+      this.emit('roster', this.roster);
+    } else if (event.type === 'chat_line') this.emit('chat', event);
+    else if (event.type === 'refused') this.emit('refused', event);
+    else if (event.type === 'ended') this._end({ reason: event.reason });
+    else if (event.type === 'source_state') this._sourceChanged(event.state);
+  }
+
+  /** @param {'connecting' | 'live' | 'replacing' | 'ended'} state */
+  _sourceChanged(state) {
+    this.emit('source', { state });
+    if (this._repairing) return;
+    if (state === 'replacing') this._enter({ state: 'replacing' });
+    else if (state === 'live' && this.state === 'replacing') this._enter({ state: 'live' });
+  }
+
+  async _measure() {
+    const connection = this._viewer?.connection;
+    if (!connection || connection.connectionState !== 'connected') return;
+    const report = await connection.getStats();
+    const after = snapshot(report.values(), performance.now());
+    if (after && this._before) {
+      this.statistics = difference(this._before, after, this._clock?.takeMedianMs() ?? null);
+      this._send(clientReport(this.statistics));
+      this.emit('stats', this.statistics);
+    }
+    this._before = after;
+  }
+
+  /** @param {StateDetail} detail */
+  _enter(detail) {
+    if (this.state === 'ended') return;
+    this.state = detail.state;
+    this.emit('state', detail);
+  }
+
+  /** @param {EndDetail} detail */
+  _end(detail) {
+    if (this.state === 'ended') return;
+    this._enter({ state: 'ended' });
+    this._stop();
+    this.emit('ended', detail);
+  }
+
+  _stop() {
+    this._life.abort(new DOMException('the session is over', 'AbortError'));
+    clearInterval(this._statisticsTimer);
+    this.input.stop();
+    this._clock?.stop();
+    this._viewer?.connection.close();
+  }
+}
