@@ -1,0 +1,1 @@
+"""The command line, the configuration, and all roles on one machine."""

@@ -1,0 +1,5 @@
+"""`python -m farstage` is `farstage`."""
+
+from farstage.cli import main
+
+main()

@@ -1,0 +1,291 @@
+"""The command line. Every command takes `--json` where it reports something, and `--config` and `--set` throughout."""
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.table import Table
+
+from broker.protocol import AUDIENCE_EDGE, AUDIENCE_NODE, AUDIENCE_OPERATOR, Role, TokenRequest
+from broker.tokens import TokenAuthority
+from client_demo.headless.api import BrokerClient, Refused
+from farstage import config as configuration
+from farstage import logs
+from farstage.config import Config, ConfigError
+from farstage.output import console, errors, fail, print_figures, print_json
+
+app = typer.Typer(
+    name="farstage",
+    help="Cloud-rendered shared worlds, streamed to anyone with a browser.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+bench_app = typer.Typer(help="Measure this machine.", no_args_is_help=True)
+app.add_typer(bench_app, name="bench")
+
+DEFAULT_STATE_DIR = Path(".farstage")
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file; default: ./farstage.toml if present.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; wins over file and variables.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
+BrokerUrl = Annotated[str, typer.Option("--broker", help="The broker's URL.")]
+DEFAULT_BROKER = "http://127.0.0.1:8080"
+
+
+def _load(file: Path | None, overrides: list[str] | None, named: dict[str, Any] | None = None) -> Config:
+    flags = [f"{key}={value}" for key, value in (named or {}).items() if value is not None]
+    try:
+        return configuration.load(file, flags=[*(overrides or []), *flags])
+    except ConfigError as error:
+        fail(str(error), 2)
+
+
+def _serve(role: str, config: Config, supervised: bool) -> None:
+    from farstage import roles
+
+    logs.configure(config.log, role)
+    try:
+        roles.run(role, config, supervised=supervised)
+    except ConfigError as error:
+        fail(str(error), 2)
+
+
+@app.command()
+def up(
+    file: ConfigFile = None,
+    overrides: Overrides = None,
+    host: Annotated[str | None, typer.Option(help="0.0.0.0 lets phones on the same network in.")] = None,
+    nodes: Annotated[int, typer.Option(min=1, max=16, help="Render nodes to start.")] = 1,
+    renderer: Annotated[str | None, typer.Option(help="auto, cpu or wgpu.")] = None,
+    state_dir: Annotated[Path, typer.Option(help="Where secrets and logs are kept.")] = DEFAULT_STATE_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """Start broker, edge and render nodes on this machine, with three demo rooms, until Ctrl-C."""
+    from farstage import up as local
+    from farstage.farm import FarmError
+
+    named = {"broker.host": host, "edge.host": host, "node.renderer": renderer}
+    config = _load(file, overrides, named)
+
+    def ready(links: local.Links) -> None:
+        if as_json:
+            print_json(links)
+            return
+        console.print("\n[bold green]Farstage is up.[/] Ctrl-C stops it.\n")
+        rows = {"Visitors": links.visitor, **dict(list(links.rooms.items())[1:]), "Operator": links.operator}
+        for name, link in rows.items():
+            console.print(f"  {name:<10}{link}", soft_wrap=True)
+        console.print(f"\n[dim]Logs: {state_dir}/*.log[/]\n")
+
+    try:
+        asyncio.run(local.run(config, state_dir, nodes, lambda line: errors.print(f"[dim]· {line}[/]"), ready))
+    except (FarmError, ConfigError, Refused) as error:
+        fail(str(error))
+
+
+@app.command()
+def broker(
+    file: ConfigFile = None,
+    overrides: Overrides = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    public_url: Annotated[str | None, typer.Option(help="Where clients reach this broker.")] = None,
+    store_url: Annotated[str | None, typer.Option(help="memory: or redis://HOST:PORT/DB")] = None,
+    supervised: Supervised = False,
+) -> None:
+    """Run the broker: rooms, joins, placement."""
+    named = {"host": host, "port": port, "public_url": public_url, "store_url": store_url}
+    config = _load(file, overrides, {f"broker.{key}": value for key, value in named.items()})
+    _serve("broker", config, supervised)
+
+
+@app.command()
+def edge(
+    file: ConfigFile = None,
+    overrides: Overrides = None,
+    name: Annotated[str | None, typer.Option("--id", help="This edge's name; its token is for this name.")] = None,
+    region: Annotated[str | None, typer.Option(help="Where it stands on the network.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    public_url: Annotated[str | None, typer.Option(help="Where browsers reach this edge.")] = None,
+    trunk_url: Annotated[str | None, typer.Option(help="Where render nodes reach it, ws:// or wss://.")] = None,
+    broker_url: Annotated[str | None, typer.Option("--broker", help="The broker's URL.")] = None,
+    token: Annotated[str | None, typer.Option(help="From: farstage token edge NAME")] = None,
+    supervised: Supervised = False,
+) -> None:
+    """Run an edge: ends visitors' WebRTC connections.
+
+    SIGTERM lets its visitors go elsewhere for edge.drain_s seconds (default 10) and then ends it; SIGUSR1 calls that
+    off, a second SIGTERM or Ctrl-C ends it at once.
+    """
+    named = {
+        "id": name,
+        "region": region,
+        "host": host,
+        "port": port,
+        "public_url": public_url,
+        "trunk_url": trunk_url,
+        "broker_url": broker_url,
+        "token": token,
+    }
+    config = _load(file, overrides, {f"edge.{key}": value for key, value in named.items()})
+    _serve("edge", config, supervised)
+
+
+@app.command()
+def node(
+    file: ConfigFile = None,
+    overrides: Overrides = None,
+    name: Annotated[str | None, typer.Option("--id", help="This node's name; its token is for this name.")] = None,
+    region: Annotated[str | None, typer.Option(help="Where it stands on the network.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port for health and metrics.")] = None,
+    renderer: Annotated[str | None, typer.Option(help="auto, cpu or wgpu.")] = None,
+    scenes: Annotated[Path | None, typer.Option(help="Folder with your own .glb and .gltf scenes.")] = None,
+    broker_url: Annotated[str | None, typer.Option("--broker", help="The broker's URL.")] = None,
+    token: Annotated[str | None, typer.Option(help="From: farstage token node NAME")] = None,
+    supervised: Supervised = False,
+) -> None:
+    """Run a render node: draws and encodes views.
+
+    SIGTERM has its views moved to other nodes, for at most node.drain_s seconds (default 10), and then ends it;
+    SIGUSR1 calls that off, a second SIGTERM or Ctrl-C ends it at once.
+    """
+    named = {
+        "id": name,
+        "region": region,
+        "port": port,
+        "renderer": renderer,
+        "scene_dirs": scenes,
+        "broker_url": broker_url,
+        "token": token,
+    }
+    config = _load(file, overrides, {f"node.{key}": value for key, value in named.items()})
+    _serve("node", config, supervised)
+
+
+@app.command()
+def token(
+    kind: Annotated[str, typer.Argument(help="node, edge, operator, or join")],
+    name: Annotated[str, typer.Argument(help="Who it is for: the node's or edge's id, an operator, a visitor.")],
+    file: ConfigFile = None,
+    overrides: Overrides = None,
+    room: Annotated[str, typer.Option(help="join: the room.")] = "",
+    role: Annotated[Role, typer.Option(help="join: what the person may do.")] = Role.VISITOR,
+    ttl_s: Annotated[float, typer.Option(min=1, help="Seconds it is good for.")] = 86_400.0,
+    broker_url: BrokerUrl = DEFAULT_BROKER,
+    as_json: AsJson = False,
+) -> None:
+    """Make a token. Node, edge and operator tokens need broker.secret; join tokens broker.api_key and the broker."""
+    config = _load(file, overrides)
+    audiences = {"node": AUDIENCE_NODE, "edge": AUDIENCE_EDGE, "operator": AUDIENCE_OPERATOR}
+    if kind == "join":
+        grant = asyncio.run(_join_token(config, broker_url, room, name, role, ttl_s))
+        print_json(grant) if as_json else console.print(grant.link, soft_wrap=True)
+        return
+    if kind not in audiences:
+        fail(f"there is no {kind!r} token; kinds are node, edge, operator, join", 2)
+    try:
+        made = TokenAuthority(config.broker.secret.encode()).mint(audiences[kind], name, ttl_s, time.time())
+    except ValueError as error:
+        fail(f"broker.secret: {error}", 2)
+    print_json({"token": made}) if as_json else sys.stdout.write(made + "\n")
+
+
+async def _join_token(config: Config, url: str, room: str, name: str, role: Role, ttl_s: float) -> Any:
+    if not room:
+        fail("a join token needs --room", 2)
+    request = TokenRequest(identity=name, display_name=name, role=role, ttl_s=ttl_s)
+    try:
+        async with BrokerClient(url, config.broker.api_key) as client:
+            return await client.mint_token(room, request)
+    except (Refused, OSError, TimeoutError) as error:
+        fail(str(error) or type(error).__name__)
+
+
+@app.command()
+def doctor(file: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Say what this machine can do, and what to install for the rest. Exit code 1 if something needed is missing."""
+    from farstage.doctor import Verdict, examine
+
+    findings = examine(_load(file, overrides))
+    healthy = all(finding.verdict is not Verdict.MISSING for finding in findings)
+    if as_json:
+        print_json({"healthy": healthy, "findings": findings})
+    else:
+        marks = {Verdict.OK: "[green]✓", Verdict.OPTIONAL: "[yellow]–", Verdict.MISSING: "[red]✗"}
+        table = Table(show_header=False, box=None, padding=(0, 1))
+        for finding in findings:
+            remedy = f"\n[dim]{finding.remedy}[/]" if finding.remedy else ""
+            table.add_row(marks[finding.verdict], f"[bold]{finding.subject}", finding.detail + remedy)
+        console.print(table)
+    raise typer.Exit(0 if healthy else 1)
+
+
+@app.command()
+def watch(
+    room: Annotated[str, typer.Option(help="The room to join.")] = "demo",
+    seconds: Annotated[float, typer.Option(min=1, max=86_400)] = 10.0,
+    broker_url: BrokerUrl = DEFAULT_BROKER,
+    join_token: Annotated[str, typer.Option("--token", help="Join token, if the room is not open.")] = "",
+    fps: Annotated[int, typer.Option(min=1, max=120)] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """Join a room without a screen: decode its video, read the barcode, send input, report what was seen."""
+    from client_demo.headless.viewer import Reception
+    from client_demo.headless.watch import WatchSettings
+    from client_demo.headless.watch import watch as look
+
+    settings = WatchSettings(broker_url, room, seconds, join_token, max_fps=fps)
+
+    def run(show: Any) -> Any:
+        try:
+            return asyncio.run(look(settings, show))
+        except Refused as error:
+            fail(str(error))
+        except (OSError, TimeoutError) as error:
+            fail(f"{broker_url}: {error or 'no picture within the deadline'}")
+
+    if as_json:
+        print_json(run(lambda _: None))
+        return
+    with errors.status("joining") as status:
+
+        def show(seen: Reception) -> None:
+            status.update(f"{seen.frames} frames, {seen.frames_lost} lost, {seen.crc_failures} unreadable")
+
+        report = run(show)
+    print_figures(f"Room {room}", msgspec.to_builtins(report))
+
+
+@bench_app.command()
+def latency(
+    seconds: Annotated[float, typer.Option(min=2, max=600)] = 15.0,
+    width: Annotated[int, typer.Option(min=160, max=3840)] = 1280,
+    height: Annotated[int, typer.Option(min=160, max=2160)] = 720,
+    fps: Annotated[int, typer.Option(min=1, max=120)] = 60,
+    renderer: Annotated[str, typer.Option(help="cpu or wgpu.")] = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Input at the edge to the first packet that shows it, and to photon in a headless viewer."""
+    from farstage.bench_latency import LatencySettings, measure
+    from farstage.farm import FarmError
+
+    settings = LatencySettings(seconds, width, height, fps, renderer)
+    try:
+        report = asyncio.run(measure(settings, lambda line: errors.print(f"[dim]· {line}[/]")))
+    except (FarmError, ConfigError, Refused) as error:
+        fail(str(error))
+    if as_json:
+        print_json(report)
+    else:
+        print_figures("Latency", msgspec.to_builtins(report))
+
+
+def main() -> None:
+    """Entry point of the `farstage` script."""
+    app()

@@ -1,0 +1,198 @@
+"""Configuration: one TOML file, `FARSTAGE_*` variables, flags; a later one wins over an earlier one.
+
+Precedence, weakest first: built-in defaults, the file (`--config`, else `FARSTAGE_CONFIG`, else `farstage.toml` in the
+working folder if it exists), environment variables (`FARSTAGE_<SECTION>_<KEY>`, lists separated by commas), flags
+(`--set section.key=value` and each command's own). An unknown key is an error that names it, wherever it stands.
+"""
+
+import os
+import socket
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+ENVIRONMENT_PREFIX = "FARSTAGE_"
+CONFIG_VARIABLE = "FARSTAGE_CONFIG"
+DEFAULT_FILE = Path("farstage.toml")
+Port = int
+Seconds = Annotated[float, Meta(ge=0.0, le=86_400.0)]
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message names the key, what is wrong and where it came from."""
+
+
+class BrokerConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Section `broker`. `secret` (at least 32 characters) signs all tokens, `api_key` is the operator's.
+
+    `policy` places viewers: lowest_latency, least_loaded, packed. `guest_joins_per_minute` is per address, and
+    `trusted_proxies` are the networks of reverse proxies whose `X-Forwarded-For` names that address.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    public_url: str = "http://127.0.0.1:8080"
+    secret: str = ""
+    api_key: str = ""
+    store_url: str = "memory:"
+    name: str = "broker"
+    policy: str = "lowest_latency"
+    guest_joins_per_minute: float = 60.0
+    trusted_proxies: list[str] = []
+    max_fps: int = 30
+    max_long_side: int = 1280
+
+
+class EdgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Section `edge`. Empty URLs follow from `host` and `port`; `host_addresses` are those offered in ICE.
+
+    `drain_s`: how long SIGTERM waits for the work to go elsewhere; unset: 10, and 0 for children of `farstage up`.
+    """
+
+    id: str = "edge-1"
+    region: str = "local"
+    host: str = "127.0.0.1"
+    port: Port = 8081
+    public_url: str = ""
+    trunk_url: str = ""
+    broker_url: str = "http://127.0.0.1:8080"
+    token: str = ""
+    engine: str = "aiortc"
+    max_viewers: int = 64
+    host_addresses: list[str] = []
+    drain_s: Seconds | None = None
+
+
+class NodeConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Section `node`. `renderer`: auto, cpu, wgpu; `barcode`: auto, always, never; `units` 0: as measured.
+
+    `drain_s` as in section `edge`.
+    """
+
+    id: str = field(default_factory=lambda: f"node-{socket.gethostname()[:40]}".replace("_", "-"))
+    region: str = "local"
+    host: str = "127.0.0.1"
+    port: Port = 8082
+    broker_url: str = "http://127.0.0.1:8080"
+    token: str = ""
+    renderer: str = "auto"
+    barcode: str = "auto"
+    scene_dirs: list[str] = []
+    units: float = 0.0
+    drain_s: Seconds | None = None
+
+
+class LogConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Section `log`. `format`: `console` for people, `json` for machines; `level` as in the logging module."""
+
+    format: str = "console"
+    level: str = "info"
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole configuration."""
+
+    broker: BrokerConfig = BrokerConfig()
+    edge: EdgeConfig = EdgeConfig()
+    node: NodeConfig = field(default_factory=NodeConfig)
+    log: LogConfig = LogConfig()
+
+
+_SECTIONS = {section.name: section.type for section in msgspec.structs.fields(Config)}
+_CHOICES = {
+    ("broker", "policy"): ("least_loaded", "lowest_latency", "packed"),
+    ("node", "renderer"): ("auto", "cpu", "wgpu"),
+    ("node", "barcode"): ("auto", "always", "never"),
+    ("edge", "engine"): ("aiortc",),
+    ("log", "format"): ("console", "json"),
+    ("log", "level"): ("debug", "info", "warning", "error"),
+}
+
+
+def load(file: Path | None = None, environment: Mapping[str, str] | None = None, flags: Iterable[str] = ()) -> Config:
+    """The configuration from all its sources; `flags` are `section.key=value`. Raises `ConfigError`."""
+    environment = os.environ if environment is None else environment
+    values: dict[str, dict[str, Any]] = {}
+    _merge(values, _read_file(file, environment))
+    for name, text in environment.items():
+        if name.startswith(ENVIRONMENT_PREFIX) and name != CONFIG_VARIABLE:
+            _set(values, *_split_variable(name), text, f"environment variable {name}")
+    for flag in flags:
+        path, separator, text = flag.partition("=")
+        section, dot, key = path.partition(".")
+        if not separator or not dot:
+            raise ConfigError(f"--set {flag}: write it as section.key=value")
+        _set(values, section.strip(), key.strip(), text, f"flag --set {path}")
+    return _checked(values)
+
+
+def _read_file(file: Path | None, environment: Mapping[str, str]) -> dict[str, Any]:
+    named = file or (Path(environment[CONFIG_VARIABLE]) if environment.get(CONFIG_VARIABLE) else None)
+    path = named or DEFAULT_FILE
+    if named is None and not path.is_file():
+        return {}
+    try:
+        document = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"configuration file {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"configuration file {path}: {error}") from error
+    for section, entries in document.items():
+        if section not in _SECTIONS:
+            raise ConfigError(f"configuration file {path}: unknown section [{section}]; known: {_known(_SECTIONS)}")
+        if not isinstance(entries, dict):
+            raise ConfigError(f"configuration file {path}: [{section}] must be a table")
+        for key in entries:
+            _check_key(section, key, f"configuration file {path}")
+    return document
+
+
+def _merge(values: dict[str, dict[str, Any]], document: Mapping[str, Mapping[str, Any]]) -> None:
+    for section, entries in document.items():
+        values.setdefault(section, {}).update(entries)
+
+
+def _split_variable(name: str) -> tuple[str, str]:
+    section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("_")
+    return section, key
+
+
+def _set(values: dict[str, dict[str, Any]], section: str, key: str, text: str, source: str) -> None:
+    if section not in _SECTIONS:
+        raise ConfigError(f"{source}: unknown section {section!r}; known: {_known(_SECTIONS)}")
+    field_type = _check_key(section, key, source)
+    values.setdefault(section, {})[key] = _parse(field_type, text, source)
+
+
+def _check_key(section: str, key: str, source: str) -> Any:
+    fields = {entry.name: entry.type for entry in msgspec.structs.fields(_SECTIONS[section])}
+    if key not in fields:
+        raise ConfigError(f"{source}: unknown key {key!r} in [{section}]; known: {_known(fields)}")
+    return fields[key]
+
+
+def _parse(field_type: Any, text: str, source: str) -> Any:
+    value = [part.strip() for part in text.split(",") if part.strip()] if field_type == list[str] else text
+    try:
+        return msgspec.convert(value, field_type, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{source}: {error}") from error
+
+
+def _checked(values: dict[str, dict[str, Any]]) -> Config:
+    for (section, key), choices in _CHOICES.items():
+        value = values.get(section, {}).get(key)
+        if value is not None and value not in choices:
+            raise ConfigError(f"{section}.{key} is {value!r}; it must be one of {', '.join(choices)}")
+    try:
+        return msgspec.convert(values, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"configuration: {error}") from error
+
+
+def _known(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
