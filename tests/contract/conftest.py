@@ -1,0 +1,17 @@
+"""A call of our own code that blocks the event loop fails the test."""
+
+from collections.abc import Iterator
+
+import pytest
+from blockbuster import blockbuster_ctx
+
+FILE_FUNCTIONS = ("io.BufferedReader.read", "io.TextIOWrapper.read", "os.stat", "os.scandir", "io.BufferedWriter.write")
+"""Reading /proc for the load and listing pages at start block for microseconds."""
+
+
+@pytest.fixture(autouse=True)
+def blocking_calls_fail() -> Iterator[None]:
+    with blockbuster_ctx(scanned_modules=["broker", "edge", "render_farm", "client_demo"]) as blockbuster:
+        for name in FILE_FUNCTIONS:
+            blockbuster.functions[name].deactivate()
+        yield

@@ -1,0 +1,186 @@
+"""What every store must do: one suite over the memory store and a real Redis. Time is the caller's, so no waiting."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from broker.store.factory import open_store
+from broker.store.interface import Store, StoredClaim, StoreUnavailable
+from broker.store.memory import MemoryStore
+from broker.store.redis import RedisStore
+from tests.support.redis_server import RedisServer
+
+NOW = 1_900_000_000.0
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    server = RedisServer()
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    server: RedisServer = request.getfixturevalue("redis_server")
+    redis = RedisStore(server.url, prefix=f"{{{uuid.uuid4().hex}}}")
+    yield redis
+    await redis.close()
+
+
+async def claimed(store: Store, key: str, amount: int = 1, *, pool: str = "p", capacity: int = 10, now: float = NOW):
+    claim = await store.claim(pool, key, amount, capacity, 30.0, now)
+    assert claim is not None
+    return claim
+
+
+async def test_records_are_kept_until_deleted(store: Store):
+    await store.save({("rooms", "a"): b"1", ("rooms", "b"): b"2", ("views", "a"): b"3"})
+    await store.save({("rooms", "a"): None, ("rooms", "b"): b"4"})
+    assert await store.load("rooms") == {"b": b"4"}
+    assert await store.load("views") == {"a": b"3"}
+    assert await store.load("sessions") == {}
+
+
+async def test_agents_are_forgotten_when_they_expire(store: Store):
+    await store.put_agents({"node:a": b"1", "node:b": b"2"}, NOW + 10)
+    await store.put_agents({"node:b": b"3"}, NOW + 20)
+    await store.put_agents({}, NOW + 20)
+    assert await store.agents(NOW) == {"node:a": b"1", "node:b": b"3"}
+    assert await store.agents(NOW + 10) == {"node:b": b"3"}
+    assert await store.agents(NOW + 20) == {}
+
+
+async def test_claims_never_exceed_capacity(store: Store):
+    await claimed(store, "a", 4)
+    await claimed(store, "b", 6)
+    assert await store.claim("p", "c", 1, 10, 30.0, NOW) is None
+    assert await store.claimed("p", NOW) == 10
+
+
+async def test_many_claims_at_once_do_not_overbook(store: Store):
+    claims = await asyncio.gather(*(store.claim("p", f"k{i}", 3, 10, 30.0, NOW) for i in range(20)))
+    assert sum(claim is not None for claim in claims) == 3
+    assert await store.claimed("p", NOW) == 9
+
+
+async def test_pools_are_counted_apart(store: Store):
+    await claimed(store, "a", 10, pool="p")
+    await claimed(store, "a", 10, pool="q")
+    assert await store.claimed("p", NOW) == await store.claimed("q", NOW) == 10
+
+
+async def test_fences_rise_strictly_and_above_the_floor(store: Store):
+    first = await claimed(store, "a", pool="p")
+    second = await claimed(store, "a", pool="q")
+    assert second.fence > first.fence
+    third = await store.claim("p", "a", 1, 10, 30.0, NOW, fence_floor=1_800_000_000_000)
+    assert third is not None
+    assert third.fence == 1_800_000_000_001
+    assert (await claimed(store, "b")).fence == third.fence + 1
+
+
+async def test_claiming_again_replaces_the_claim(store: Store):
+    await claimed(store, "a", 8)
+    again = await claimed(store, "a", 10)
+    assert await store.claimed("p", NOW) == 10
+    assert not await store.release("p", "a", again.fence - 1)
+    assert await store.claimed("p", NOW) == 10
+    assert await store.release("p", "a", again.fence)
+    assert await store.claimed("p", NOW) == 0
+
+
+async def test_an_expired_claim_frees_its_capacity(store: Store):
+    await claimed(store, "a", 10)
+    assert await store.claim("p", "b", 1, 10, 30.0, NOW + 29.9) is None
+    assert await store.claim("p", "b", 1, 10, 30.0, NOW + 30.0) is not None
+    assert await store.claimed("p", NOW + 30.0) == 1
+
+
+async def test_a_renewed_claim_lives_on(store: Store):
+    claim = await claimed(store, "a", 10)
+    assert await store.renew(claim, 10, 30.0, NOW + 20)
+    assert await store.claimed("p", NOW + 45) == 10
+
+
+async def test_an_expired_claim_is_renewed_only_into_free_capacity(store: Store):
+    claim = await claimed(store, "a", 10)
+    other = await claimed(store, "b", 1, now=NOW + 31)
+    assert not await store.renew(claim, 10, 30.0, NOW + 32)
+    assert await store.release("p", "b", other.fence)
+    assert await store.renew(claim, 10, 30.0, NOW + 33)
+    assert await store.claimed("p", NOW + 33) == 10
+
+
+async def test_a_claim_made_anew_cannot_be_renewed_by_its_old_fence(store: Store):
+    old = await claimed(store, "a")
+    new = await claimed(store, "a")
+    assert not await store.renew(old, 10, 30.0, NOW)
+    assert await store.renew(new, 10, 30.0, NOW)
+
+
+async def test_renewing_into_an_emptied_store_keeps_later_fences_above(store: Store):
+    foreign = StoredClaim(pool="p", key="a", amount=2, fence=5_000, expires_at=0.0)
+    assert await store.renew(foreign, 10, 30.0, NOW)
+    assert (await claimed(store, "b")).fence > 5_000
+
+
+async def test_a_token_is_spent_once(store: Store):
+    results = await asyncio.gather(*(store.use_token("t", NOW + 60, NOW) for _ in range(10)))
+    assert sorted(results) == [False] * 9 + [True]
+    assert not await store.use_token("t", NOW + 60, NOW + 59)
+    await store.restore_token("t")
+    assert await store.use_token("t", NOW + 60, NOW)
+
+
+async def test_spent_tokens_are_forgotten_once_expired(store: Store):
+    assert await store.use_token("t", NOW + 60, NOW)
+    assert await store.use_token("t", NOW + 120, NOW + 60)
+
+
+async def test_revocations_hold_until_they_expire(store: Store):
+    await store.revoke("t", NOW + 60, NOW)
+    await store.revoke("t", NOW + 30, NOW)
+    assert await store.is_revoked("t", NOW + 59)
+    assert not await store.is_revoked("t", NOW + 60)
+    assert not await store.is_revoked("other", NOW)
+
+
+async def test_a_subscriber_gets_what_is_published_on_its_channel(store: Store):
+    async with store.subscribe("c") as messages, asyncio.timeout(10):
+        assert await store.publish("c", b"one") == 1
+        assert await store.publish("other", b"two") == 0
+        assert await store.publish("c", b"three") == 1
+        assert [await anext(messages), await anext(messages)] == [b"one", b"three"]
+    assert await store.publish("c", b"four") == 0
+
+
+@pytest.mark.redis
+async def test_redis_away_is_store_unavailable_and_comes_back(redis_server: RedisServer):
+    server = RedisServer()
+    server.start()
+    store = open_store(server.url)
+    try:
+        await store.ping()
+        server.kill()
+        with pytest.raises(StoreUnavailable):
+            await store.ping()
+        with pytest.raises(StoreUnavailable):
+            await store.claim("p", "a", 1, 1, 30.0, NOW)
+        server.start()
+        await store.ping()
+        assert await store.claim("p", "a", 1, 1, 30.0, NOW) is not None
+    finally:
+        await store.close()
+        server.close()
+
+
+def test_an_unknown_store_url_names_the_known_ones():
+    with pytest.raises(ValueError, match="memory:, redis://"):
+        open_store("postgres://localhost")

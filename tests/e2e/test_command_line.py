@@ -1,0 +1,113 @@
+"""The commands as a person or a script runs them, in processes of their own."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from farstage.bench_latency import free_ports
+from farstage.farm import Farm
+
+FARSTAGE = [sys.executable, "-m", "farstage"]
+
+
+async def run(*arguments: str, environment: dict[str, str] | None = None) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of one command."""
+    process = await asyncio.create_subprocess_exec(
+        *FARSTAGE,
+        *arguments,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "COLUMNS": "200", **(environment or {})},
+    )
+    output, errors = await asyncio.wait_for(process.communicate(), 90)
+    assert process.returncode is not None
+    return process.returncode, output.decode(), errors.decode()
+
+
+async def test_watch_prints_what_was_seen_as_one_json_object(farm: Farm) -> None:
+    code, output, errors = await run("watch", "--room", "walk", "--seconds", "3", "--json", "--broker", farm.broker_url)
+    assert code == 0, errors
+    report = json.loads(output)
+    assert report["frames"] > 30
+    assert report["crc_failures"] == 0
+    assert report["frames_lost"] == 0
+    assert report["fps"] > 10
+    assert report["bitrate_bps"] > 10_000
+    assert 0 < report["input_to_photon_ms"]["p50"] <= report["input_to_photon_ms"]["p95"]
+
+
+async def test_watch_names_what_went_wrong(farm: Farm) -> None:
+    code, output, errors = await run("watch", "--room", "nowhere", "--json", "--broker", farm.broker_url)
+    assert (code, output) == (1, "")
+    assert "404" in errors
+    code, _, errors = await run("watch", "--broker", f"http://127.0.0.1:{free_ports(1)[0]}")
+    assert code == 1
+    assert "Cannot connect" in errors
+
+
+async def test_tokens_are_made_for_each_kind(farm: Farm) -> None:
+    secret = {"FARSTAGE_BROKER_SECRET": "s" * 40, "FARSTAGE_BROKER_API_KEY": farm.api_key}
+    for kind in ("node", "edge", "operator"):
+        code, output, _ = await run("token", kind, "name-1", environment=secret)
+        assert code == 0
+        assert output.count(".") == 2
+    code, output, _ = await run(
+        "token", "join", "ada", "--room", "walk", "--json", "--broker", farm.broker_url, environment=secret
+    )
+    assert code == 0
+    assert json.loads(output)["link"].startswith("http")
+    code, _, errors = await run("token", "wizard", "x", environment=secret)
+    assert code == 2
+    assert "wizard" in errors
+    code, _, errors = await run("token", "node", "x")
+    assert code == 2
+    assert "broker.secret" in errors
+
+
+async def test_doctor_says_what_is_there(tmp_path: Path) -> None:
+    _, output, _ = await run("doctor", "--json", environment={"FARSTAGE_BROKER_PORT": str(free_ports(1)[0])})
+    findings = {finding["subject"]: finding for finding in json.loads(output)["findings"]}
+    assert findings["H264 encoder"]["verdict"] == "ok"
+    assert "wgpu" in findings["renderer"]["detail"]
+    assert all(finding["verdict"] == "ok" or finding["remedy"] or finding["detail"] for finding in findings.values())
+
+
+@pytest.mark.parametrize("role", ["broker", "edge", "node"])
+async def test_role_without_its_secrets_says_how_to_get_them(role: str) -> None:
+    code, _, errors = await run(role)
+    assert code == 2
+    assert "farstage token" in errors or "openssl rand" in errors
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+async def test_up_prints_links_and_leaves_no_process_behind(tmp_path: Path, ending: signal.Signals) -> None:
+    broker, edge, node = free_ports(3)
+    ports = ["--set", f"broker.port={broker}", "--set", f"edge.port={edge}", "--set", f"node.port={node}"]
+    arguments = ["up", "--renderer", "cpu", "--state-dir", str(tmp_path), "--json", *ports]
+    process = await asyncio.create_subprocess_exec(*FARSTAGE, *arguments, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    links = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
+    assert links["visitor"] == f"http://127.0.0.1:{broker}/?room=demo"
+    assert set(links["rooms"]) == {"demo", "relics", "hall"}
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) == 3
+    process.send_signal(ending)
+    code = await asyncio.wait_for(process.wait(), 20)
+    assert code == (0 if ending is signal.SIGINT else -signal.SIGKILL)
+    _, alive = await asyncio.to_thread(psutil.wait_procs, children, 10)
+    assert alive == []
+
+
+async def test_taken_port_is_named_with_a_remedy(farm: Farm, tmp_path: Path) -> None:
+    taken = farm.settings.base.broker.port
+    code, _, errors = await run("up", "--state-dir", str(tmp_path), "--set", f"broker.port={taken}")
+    assert code == 1
+    assert str(taken) in errors
+    assert "broker.port=N" in errors

@@ -1,0 +1,67 @@
+"""The operator page in real Chromium."""
+
+import asyncio
+
+import pytest
+from playwright.async_api import Browser
+
+from broker.protocol import JoinRequest
+from client_demo.headless.api import BrokerClient
+from client_demo.headless.viewer import HeadlessViewer
+from farstage.farm import Farm
+
+pytestmark = pytest.mark.chromium
+
+
+async def test_operator_creates_a_room_watches_it_removes_somebody_and_drains_a_node(
+    farm: Farm, browser: Browser
+) -> None:
+    context = await browser.new_context(locale="en-US", viewport={"width": 1280, "height": 900})
+    page = await context.new_page()
+    await page.goto(f"{farm.broker_url}/operator#key={farm.api_key}")
+    await page.get_by_test_id("op-node-node-1").wait_for()
+    assert farm.api_key not in page.url, "the key leaves the address bar"
+    await page.get_by_test_id("op-create-open").click()
+    await page.get_by_test_id("op-create-name").fill("wing")
+    await page.get_by_test_id("op-create-submit").click()
+    await page.get_by_test_id("op-room-wing").wait_for()
+    async with BrokerClient(farm.broker_url, farm.api_key) as client:
+        (room,) = [room for room in await client.rooms() if room.room == "wing"]
+        if not room.open:
+            await client.open_room("wing")
+        grant = await client.join("wing", JoinRequest(display_name="Ada Lovelace"))
+        async with HeadlessViewer(client, grant):
+            await page.get_by_test_id("op-show-wing").click()
+            await page.get_by_test_id("op-participants").get_by_text("Ada Lovelace").wait_for()
+            await page.get_by_test_id(f"op-remove-{grant.participant}").click()
+            await page.get_by_test_id("op-confirm").click()
+            await page.get_by_test_id("op-participants").get_by_text("Ada Lovelace").wait_for(state="detached")
+            assert await client.participants("wing") == []
+        await page.get_by_test_id("op-drain-node-1").click()
+        if await page.get_by_test_id("op-confirm").is_visible():
+            await page.get_by_test_id("op-confirm").click()
+        await page.get_by_test_id("op-node-node-1").get_by_text("drain", exact=False).first.wait_for()
+
+        async def states() -> list[str]:
+            return [node.state for node in await client.nodes()]
+
+        await until_state(states, "drain")
+        await page.get_by_test_id("op-drain-node-1").click()
+        await until_state(states, "ready")
+    await context.close()
+
+
+async def until_state(states, wanted: str) -> None:
+    async with asyncio.timeout(10):
+        while not any(state.startswith(wanted) for state in await states()):
+            await asyncio.sleep(0.1)
+
+
+async def test_wrong_key_is_told_in_words(farm: Farm, browser: Browser) -> None:
+    context = await browser.new_context(locale="en-US")
+    page = await context.new_page()
+    await page.goto(f"{farm.broker_url}/operator#key=wrong-key-wrong-key")
+    await page.get_by_test_id("op-key").wait_for()
+    await page.get_by_text("does not accept this key").wait_for()
+    assert await page.get_by_test_id("op-rooms").count() == 0 or not await page.get_by_test_id("op-rooms").is_visible()
+    await context.close()

@@ -1,0 +1,53 @@
+"""A real farm for tests: broker, edge and nodes as processes on free ports, with small pictures for small machines."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from broker.protocol import Mode, Role, RoomCreate, TokenRequest
+from client_demo.headless.api import BrokerClient
+from farstage import config as configuration
+from farstage.bench_latency import free_ports
+from farstage.farm import Farm, FarmSettings
+from farstage.up import reachable
+
+ROOMS = {
+    "walk": RoomCreate(room="walk", mode=Mode.EXPLORE, open=True),
+    "relics": RoomCreate(room="relics", mode=Mode.GALLERY, open=True),
+    "hall": RoomCreate(room="hall", mode=Mode.CONFERENCE, open=True, max_participants=1000),
+}
+
+
+@asynccontextmanager
+async def running_farm(folder: Path, *, nodes: int = 1, flags: tuple[str, ...] = ()) -> AsyncIterator[Farm]:
+    """A started farm with one room of each mode."""
+    broker, edge, *node_ports = free_ports(2 + nodes)
+    first = consecutive(node_ports[0], nodes)
+    base = [
+        f"broker.port={broker}",
+        f"edge.port={edge}",
+        f"node.port={first}",
+        "node.renderer=cpu",
+        "node.units=16",
+        "broker.max_long_side=640",
+        "log.format=json",
+    ]
+    config = reachable(configuration.load(environment={}, flags=[*base, *flags]))
+    async with Farm(FarmSettings(config, folder, nodes)) as farm:
+        async with BrokerClient(farm.broker_url, farm.api_key) as client:
+            for room in ROOMS.values():
+                await client.create_room(room)
+        yield farm
+
+
+def consecutive(start: int, count: int) -> int:
+    """The first of `count` neighbouring free ports, near `start`."""
+    return start if count == 1 else min(start, 65_000 - count)
+
+
+async def join_link(farm: Farm, room: str, name: str, role: Role = Role.VISITOR) -> str:
+    """A link that lets `name` in with `role`."""
+    async with BrokerClient(farm.broker_url, farm.api_key) as client:
+        identity = "".join(c if c.isascii() and c.isalnum() else "-" for c in name)
+        grant = await client.mint_token(room, TokenRequest(identity=f"id{identity}", display_name=name, role=role))
+        return grant.link

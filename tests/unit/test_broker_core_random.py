@@ -1,0 +1,125 @@
+"""Whatever happens in whatever order: nothing is overbooked, fences rise, and no session is left hanging."""
+
+import contextlib
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from broker.core.refusals import Refusal
+from broker.core.validation import validate_state
+from broker.protocol import DrainRequested, EndReason, Mode, ViewerConnected, ViewerGone, ViewFailed, ViewStarted
+from tests.support.broker_farm import Farm, edge_key, node_key
+
+NODES = ["n1", "n2", "n3"]
+EDGES = ["e1", "e2"]
+ROOMS = {"walk": Mode.EXPLORE, "relic": Mode.GALLERY, "hall": Mode.CONFERENCE}
+
+
+class BrokerMachine(RuleBasedStateMachine):
+    @initialize()
+    def build(self) -> None:
+        self.farm = Farm()
+        for name, mode in ROOMS.items():
+            self.farm.room(name, mode=mode, empty_timeout_s=0)
+
+    @rule(name=st.sampled_from(NODES), units=st.sampled_from([1.0, 2.5, 6.0]), keeps=st.booleans())
+    def node_comes(self, name, units, keeps):
+        known = self.farm.state.nodes.get(name)
+        units = known.capability.units if known is not None else units
+        self.farm.node(name, units=units, views=self.farm.holdings(name) if keeps else [])
+
+    @rule(name=st.sampled_from(EDGES), keeps=st.booleans())
+    def edge_comes(self, name, keeps):
+        mine = [s.session for s in self.farm.state.sessions.values() if s.edge == name and s.connected]
+        self.farm.edge(name, max_viewers=5, sessions=mine if keeps else [])
+
+    @rule(room=st.sampled_from(sorted(ROOMS)), taken=st.lists(st.sampled_from(["node:n1", "edge:e1"]), max_size=2))
+    def someone_joins(self, room, taken):
+        self.farm.refuse_pools = list(taken)
+        with contextlib.suppress(Refusal):
+            self.farm.join(room)
+        self.farm.refuse_pools = []
+
+    def pick(self, data, things: dict):
+        return data.draw(st.sampled_from(sorted(things)))
+
+    @precondition(lambda self: self.farm.state.sessions)
+    @rule(data=st.data(), what=st.sampled_from(["connect", "vanish", "leave", "resume", "remove"]))
+    def session_event(self, data, what):
+        session = self.farm.state.sessions[self.pick(data, self.farm.state.sessions)]
+        edge = self.farm.state.edges.get(session.edge)
+        if what == "remove":
+            self.farm.carry_out(self.farm.brain.end_session(session.session, EndReason.REMOVED))
+        elif what == "resume":
+            with contextlib.suppress(Refusal):
+                self.farm.carry_out(self.farm.brain.resume(session.session, [], self.farm.now))
+        elif edge is not None and edge.connected:
+            message = {
+                "connect": ViewerConnected(session=session.session),
+                "vanish": ViewerGone(session=session.session, reason=EndReason.CONNECTION_LOST),
+                "leave": ViewerGone(session=session.session, reason=EndReason.LEFT),
+            }[what]
+            self.farm.say(edge.key, message)
+
+    @precondition(lambda self: self.farm.state.views)
+    @rule(data=st.data(), works=st.booleans())
+    def view_event(self, data, works):
+        view = self.farm.state.views[self.pick(data, self.farm.state.views)]
+        if view.node is None or not self.farm.state.nodes[view.node].connected:
+            return
+        message = ViewStarted if works else ViewFailed
+        more = {} if works else {"reason": "broken"}
+        self.farm.say(node_key(view.node), message(view=view.view, fence=view.fence, **more))
+
+    @precondition(lambda self: self.farm.state.nodes)
+    @rule(data=st.data(), what=st.sampled_from(["break", "drain", "undrain", "depart", "stay"]), is_edge=st.booleans())
+    def agent_event(self, data, what, is_edge):
+        agents = self.farm.state.edges if is_edge else self.farm.state.nodes
+        if not agents:
+            return
+        name = self.pick(data, agents)
+        key = edge_key(name) if is_edge else node_key(name)
+        if what == "break":
+            self.farm.drop(key)
+        elif what == "drain":
+            self.farm.carry_out(self.farm.brain.drain(key, 5.0, self.farm.now))
+        elif what == "undrain":
+            self.farm.carry_out(self.farm.brain.cancel_drain(key))
+        elif agents[name].connected:
+            self.farm.say(key, DrainRequested(deadline_s=3.0, cancelled=what == "stay"))
+
+    @precondition(lambda self: list(self.farm.state.ledger.entries()))
+    @rule(data=st.data())
+    def claim_is_lost(self, data):
+        claims = sorted((pool, key) for pool, key, _ in self.farm.state.ledger.entries())
+        pool, key = data.draw(st.sampled_from(claims))
+        self.farm.carry_out(self.farm.brain.claim_lost(pool, key, self.farm.now))
+
+    @rule(seconds=st.sampled_from([0.1, 0.5, 2.0, 12.0]))
+    def time_passes(self, seconds):
+        self.farm.wait(seconds)
+
+    @invariant()
+    def state_is_valid(self):
+        validate_state(self.farm.state)
+
+    @invariant()
+    def fences_rise(self):
+        for fences in self.farm.fences.values():
+            assert fences == sorted(set(fences))
+
+    def teardown(self):
+        """Left alone without anybody connected, every session comes to an end."""
+        for session in list(self.farm.state.sessions.values()):
+            if session.connected and session.edge in self.farm.state.edges:
+                self.farm.say(edge_key(session.edge), ViewerGone(session=session.session, reason=EndReason.LEFT))
+        self.farm.wait(45)
+        assert not self.farm.state.sessions
+        assert not list(self.farm.state.ledger.entries())
+
+
+BrokerMachine.TestCase.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestBrokerMachine = BrokerMachine.TestCase

@@ -1,0 +1,136 @@
+import numpy as np
+import pytest
+
+from broker.protocol import Codec, H264Profile, PutView, TrunkTarget
+from edge.trunk import Flag, StreamFeedback
+from render_farm import barcode
+from render_farm.pacing import Work
+from render_farm.renderer.interface import PixelLayout, PlanarFrame
+from render_farm.view import MIN_BITRATE_BPS, LiveView, Shot
+
+WIDTH, HEIGHT = 640, 360
+
+
+class Stream:
+    """An outgoing stream that records."""
+
+    def __init__(self, *, accepted: bool = True, taking: bool = True) -> None:
+        self.accepted, self.taking = accepted, taking
+        self.sent: list[dict] = []
+
+    def send(self, payload: bytes, **details) -> bool:
+        if self.accepted and self.taking:
+            self.sent.append({"payload": payload, **details})
+        return self.accepted and self.taking
+
+
+def view(*, stamped: bool = True, max_bitrate_bps: int = 3_000_000) -> LiveView:
+    put = PutView(
+        view="v",
+        stream="s",
+        fence=1,
+        room="r",
+        participant="p",
+        width=WIDTH,
+        height=HEIGHT,
+        fps=30,
+        codec=Codec.H264,
+        profile=H264Profile.MAIN,
+        max_bitrate_bps=max_bitrate_bps,
+        targets=[TrunkTarget(edge="e", url="ws://x", token="t")],
+    )
+    return LiveView(put, stamped=stamped)
+
+
+def frame(seed: int = 0) -> PlanarFrame:
+    pixels = np.random.default_rng(seed).integers(60, 180, (HEIGHT * 3 // 2, WIDTH), np.uint8)
+    return PlanarFrame(pixels, WIDTH, HEIGHT, PixelLayout.I420)
+
+
+def shot(number: int = 1, *, work: Work = Work.ENCODE, keyframe: bool = False) -> Shot:
+    return Shot(number, 1_700_000_000_000_000, 77, work, 0, keyframe)
+
+
+def test_view_is_watched_only_through_an_accepted_stream_with_viewers() -> None:
+    live = view()
+    assert not live.watched
+    stream = Stream(accepted=False)
+    live.streams[stream] = StreamFeedback(viewers=3)
+    assert not live.watched
+    stream.accepted = True
+    assert live.watched
+    live.take_feedback(stream, StreamFeedback(viewers=0))
+    assert not live.watched
+
+
+@pytest.mark.parametrize(("reported", "used"), [(1e6, 1e6), (1e9, 3e6), (1.0, MIN_BITRATE_BPS)])
+def test_bitrate_follows_what_the_network_takes_within_bounds(reported: float, used: float) -> None:
+    live = view()
+    fast, slow = Stream(), Stream()
+    live.streams[fast] = live.streams[slow] = StreamFeedback(viewers=1)
+    live.take_feedback(fast, StreamFeedback(viewers=1, bitrate_bps=5e9))
+    live.take_feedback(slow, StreamFeedback(viewers=1, bitrate_bps=reported))
+    live.encode(frame(), shot(keyframe=True))
+    sizes = [len(live.encode(frame(n), shot(n)).payload) for n in range(2, 32)]
+    assert live._encoder_bitrate_bps == used
+    assert sum(sizes) * 8 < used * 1.6 + 60_000
+
+
+def test_edge_without_viewers_does_not_hold_the_bitrate_down() -> None:
+    live = view()
+    empty, watched = Stream(), Stream()
+    live.streams[empty] = live.streams[watched] = StreamFeedback(viewers=1)
+    live.take_feedback(watched, StreamFeedback(viewers=5, bitrate_bps=2e6))
+    live.take_feedback(empty, StreamFeedback(viewers=0, bitrate_bps=2e5))
+    live.encode(frame(), shot())
+    assert live._encoder_bitrate_bps == 2_000_000
+
+
+def test_picture_carries_number_time_and_input_in_its_barcode_and_header() -> None:
+    live = view()
+    stream = Stream()
+    live.streams[stream] = StreamFeedback(viewers=1)
+    drawn = frame()
+    picture = live.encode(drawn, shot(5, keyframe=True))
+    expected = frame()
+    barcode.draw(expected, barcode.Stamp(5, 1_700_000_000_000, 77))
+    np.testing.assert_array_equal(drawn.pixels, expected.pixels)
+    assert live.send(picture, shot(5, keyframe=True))
+    (sent,) = stream.sent
+    assert sent["flags"] == Flag.KEYFRAME
+    assert (sent["input_sequence"], sent["capture_time_us"]) == (77, 1_700_000_000_000_000)
+
+
+def test_unstamped_view_leaves_the_picture_as_drawn() -> None:
+    live = view(stamped=False)
+    drawn = frame()
+    live.encode(drawn, shot())
+    np.testing.assert_array_equal(drawn.pixels, frame().pixels)
+
+
+def test_dropped_picture_makes_the_next_one_a_keyframe() -> None:
+    live = view()
+    live.keyframe_wanted = False
+    live.streams[Stream(taking=False)] = StreamFeedback(viewers=1)
+    assert not live.send(live.encode(frame(), shot()), shot())
+    assert live.keyframe_wanted
+
+
+def test_one_encoding_serves_every_edge() -> None:
+    live = view()
+    streams = [Stream(), Stream(), Stream()]
+    for stream in streams:
+        live.streams[stream] = StreamFeedback(viewers=1)
+    picture = live.encode(frame(), shot(keyframe=True))
+    live.send(picture, shot(keyframe=True))
+    assert all(stream.sent[0]["payload"] is picture.payload for stream in streams)
+
+
+def test_ended_view_frees_its_encoder_even_while_a_picture_is_under_way() -> None:
+    live = view()
+    live.encode(frame(), shot())
+    live.under_way = 1
+    live.close_when_idle()
+    assert live._encoder is not None
+    live.encode(frame(), shot())
+    assert live._encoder is None

@@ -1,0 +1,292 @@
+import asyncio
+
+import msgspec
+import numpy as np
+import pytest
+
+from broker import protocol
+from broker.protocol import DropSession, EndReason, Mode, PutSession, Role, SessionState, ViewerConnected, ViewerReports
+from edge.engine import VIEWER_STATISTICS, MediaFrame
+from edge.hub import StreamHub
+from edge.trunk import Flag, Frame, Kind, StreamOpen, ViewerAudio, ViewerEvent
+
+
+class Engine:
+    """Records what the hub asks of the engine."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, MediaFrame]] = []
+        self.messages: list[tuple[str, protocol.ClientEvent]] = []
+        self.sounds: list[tuple[str, bytes, int]] = []
+        self.closed: list[str] = []
+        self.rows: list[tuple] = []
+
+    def send(self, stream: str, frame: MediaFrame) -> None:
+        self.sent.append((stream, frame))
+
+    def send_message(self, sessions, channel: str, data: bytes) -> None:
+        self.messages += [(session, protocol.decode_client_event(data)) for session in sessions]
+
+    def send_audio(self, session: str, opus_frame: bytes, timestamp: int) -> None:
+        self.sounds.append((session, opus_frame, timestamp))
+
+    def statistics(self):
+        return np.array(self.rows, VIEWER_STATISTICS)
+
+    async def close(self, session: str) -> None:
+        self.closed.append(session)
+
+
+class Trunk:
+    """Records what the hub tells a source."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, tuple]] = []
+
+    def __getattr__(self, name: str):
+        return lambda *details: self.calls.append((name, details))
+
+    def called(self, name: str) -> list[tuple]:
+        return [details for called, details in self.calls if called == name]
+
+
+class Farm:
+    """A hub with one session on one stream, and a clock."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.told: list[protocol.AgentMessage] = []
+        self.hub = StreamHub(lambda: self.now, self.told.append)
+        self.engine = self.hub.engine = Engine()
+        self.trunk = Trunk()
+        self.put()
+
+    def put(
+        self,
+        session: str = "s1",
+        *,
+        fence: int = 1,
+        state=SessionState.CONNECTING,
+        muted: bool = False,
+        role=Role.VISITOR,
+    ) -> None:
+        self.hub.put_session(
+            PutSession(
+                session=session,
+                participant=f"p-{session}",
+                room="r",
+                mode=Mode.EXPLORE,
+                role=role,
+                muted=muted,
+                stream="v1",
+                fence=fence,
+                codec=protocol.Codec.H264,
+                profile=None,
+                state=state,
+            )
+        )
+
+    def open(self, channel: int = 1, fence: int = 1, trunk: Trunk | None = None) -> str | None:
+        return self.hub.on_open(trunk or self.trunk, channel, StreamOpen(stream="v1", fence=fence))
+
+    def frame(self, sequence: int, *, keyframe: bool = False, channel: int = 1, shows: int = 0, trunk=None) -> None:
+        flags = Flag.KEYFRAME if keyframe else 0
+        frame = Frame(Kind.FRAME, channel, b"x", flags, sequence, 0, 0, int(self.now * 1e6), shows)
+        self.hub.on_frame(trunk or self.trunk, frame)
+
+    def message(self, message: protocol.ClientMessage, session: str = "s1") -> None:
+        self.hub.on_message(session, "control", msgspec.json.encode(message))
+
+
+@pytest.fixture
+def farm() -> Farm:
+    return Farm()
+
+
+def test_input_leaves_for_the_owner_before_the_call_returns(farm: Farm) -> None:
+    farm.open()
+    farm.message(protocol.Input(seq=4, move_z=1.0))
+    ((channel, viewer_input),) = farm.trunk.called("send_input")
+    assert channel == 1
+    assert (viewer_input.session, viewer_input.participant) == ("s1", "p-s1")
+    assert protocol.decode_client_message(viewer_input.body) == protocol.Input(seq=4, move_z=1.0)
+
+
+def test_picture_reaches_the_engine_once_however_many_watch(farm: Farm) -> None:
+    farm.put("s2")
+    farm.open()
+    farm.frame(1, keyframe=True)
+    assert [stream for stream, _ in farm.engine.sent] == ["v1"]
+
+
+def test_zombie_node_cannot_show_its_picture(farm: Farm) -> None:
+    farm.put(fence=5)
+    assert "older" in (farm.open(fence=4) or "")
+    farm.frame(1, keyframe=True)
+    assert farm.engine.sent == []
+
+
+def test_replacement_gets_the_retained_state_and_the_viewers(farm: Farm) -> None:
+    farm.open()
+    farm.hub.on_connected("s1")
+    farm.hub.on_state(farm.trunk, 1, b"pose")
+    successor = Trunk()
+    farm.put(fence=2, state=SessionState.REPLACING)
+    farm.hub.on_close(farm.trunk, 1, "connection lost")
+    farm.open(fence=2, trunk=successor)
+    assert successor.called("accept") == [(1, b"pose")]
+    ((_, viewer),) = successor.called("send_viewer")
+    assert (viewer.session, viewer.fresh) == ("s1", False)
+
+
+def test_viewer_is_told_of_a_replacement_and_of_its_end(farm: Farm) -> None:
+    farm.put(state=SessionState.REPLACING, fence=2)
+    farm.put(state=SessionState.LIVE, fence=2)
+    states = [event.state for _, event in farm.engine.messages if isinstance(event, protocol.SourceState)]
+    assert states == [SessionState.REPLACING, SessionState.LIVE]
+
+
+def test_superseded_source_is_refused_at_the_switch(farm: Farm) -> None:
+    farm.open()
+    farm.frame(1, keyframe=True)
+    successor = Trunk()
+    farm.open(fence=2, trunk=successor)
+    farm.frame(1, keyframe=True, trunk=successor)
+    assert len(farm.trunk.called("refuse")) == 1
+    assert farm.hub.counters.source_switches == 1
+    assert len(farm.engine.sent) == 2
+
+
+def test_ping_is_answered_by_the_edge_itself(farm: Farm) -> None:
+    farm.message(protocol.Ping(id=9))
+    assert farm.engine.messages == [("s1", protocol.Pong(id=9))]
+    assert farm.trunk.called("send_input") == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b'{"type":"fly"}',
+        b'{"type":"input","seq":-1}',
+        b'{"type":"input","seq":1,"yaw":NaN}',
+        b'{"type":"input","seq":1,"move_x":7}',
+        b'{"type":"input","seq":1,"colour":1}',
+        b'{"type":"chat","text":"' + b"x" * 5000 + b'"}',
+        b"\xff\xfe",
+    ],
+)
+def test_malformed_message_is_counted_and_answered_and_goes_no_further(farm: Farm, data: bytes) -> None:
+    farm.open()
+    farm.hub.on_message("s1", "control", data)
+    assert farm.hub.counters.messages_malformed == 1
+    ((session, event),) = farm.engine.messages
+    assert session == "s1"
+    assert isinstance(event, protocol.Refused)
+    assert event.reason == "malformed"
+    assert farm.trunk.called("send_input") == []
+
+
+def test_flood_of_messages_is_limited_and_harms_nobody_else(farm: Farm) -> None:
+    farm.put("s2")
+    farm.open()
+    for number in range(2000):
+        farm.message(protocol.Input(seq=number))
+    assert len(farm.trunk.called("send_input")) == protocol.MAX_CLIENT_MESSAGES_PER_S
+    farm.message(protocol.Input(seq=1), "s2")
+    assert farm.trunk.called("send_input")[-1][1].session == "s2"
+
+
+def test_nobody_watching_is_told_to_the_source_at_once(farm: Farm) -> None:
+    farm.open()
+    farm.hub.on_connected("s1")
+    farm.hub.on_gone("s1", EndReason.CONNECTION_LOST)
+    ((_, gone),) = farm.trunk.called("send_viewer")
+    assert (gone.session, gone.present) == ("s1", False)
+    assert [feedback.viewers for _, feedback in farm.trunk.called("send_feedback")] == [0, 1, 0]
+
+
+def test_dropped_session_is_told_why_and_freed(farm: Farm) -> None:
+    asyncio.run(farm.hub.drop_session(DropSession(session="s1", reason=EndReason.REMOVED)))
+    assert farm.engine.messages == [("s1", protocol.Ended(reason=EndReason.REMOVED))]
+    assert farm.engine.closed == ["s1"]
+    assert farm.hub.session("s1") is None
+
+
+def test_event_for_one_goes_to_one_and_only_within_the_stream(farm: Farm) -> None:
+    farm.put("s2")
+    farm.open()
+    body = msgspec.Raw(protocol.encode(protocol.Pong(id=1)))
+    farm.hub.on_event(farm.trunk, 1, ViewerEvent(body=body, session="s2"))
+    farm.hub.on_event(farm.trunk, 1, ViewerEvent(body=body, session="elsewhere"))
+    assert [session for session, _ in farm.engine.messages] == ["s2"]
+    farm.hub.on_event(farm.trunk, 1, ViewerEvent(body=body))
+    assert sorted(session for session, _ in farm.engine.messages) == ["s1", "s2", "s2"]
+
+
+def test_muted_participants_voice_does_not_pass(farm: Farm) -> None:
+    farm.open()
+    farm.hub.on_voice("s1", b"opus")
+    farm.put(muted=True)
+    farm.hub.on_voice("s1", b"opus")
+    assert len(farm.trunk.called("send_voice")) == 1
+
+
+def test_spectators_voice_does_not_pass(farm: Farm) -> None:
+    farm.open()
+    farm.put(role=Role.SPECTATOR)
+    farm.hub.on_voice("s1", b"opus")
+    assert farm.trunk.called("send_voice") == []
+
+
+def test_sound_goes_to_those_it_is_for_and_only_if_they_are_connected(farm: Farm) -> None:
+    for session in ("s2", "s3"):
+        farm.put(session)
+    farm.open()
+    for session in ("s1", "s2"):
+        farm.hub.on_connected(session)
+    farm.hub.on_audio(farm.trunk, 1, ViewerAudio(b"all", 20_000, frozenset({"s1"}), everybody_else=True))
+    farm.hub.on_audio(farm.trunk, 1, ViewerAudio(b"own", 20_000, frozenset({"s1", "elsewhere"})))
+    assert farm.engine.sounds == [("s2", b"all", 960), ("s1", b"own", 960)]
+
+
+def test_sound_goes_on_rising_when_a_node_with_a_slower_clock_takes_over(farm: Farm) -> None:
+    farm.open()
+    farm.hub.on_connected("s1")
+    farm.hub.on_audio(farm.trunk, 1, ViewerAudio(b"a", 2_000_000, everybody_else=True))
+    successor = Trunk()
+    farm.put(fence=2)
+    farm.open(fence=2, trunk=successor)
+    farm.hub.on_audio(farm.trunk, 1, ViewerAudio(b"zombie", 2_020_000, everybody_else=True))
+    for tick in range(2):
+        farm.hub.on_audio(successor, 1, ViewerAudio(b"b", 1_000_000 + tick * 20_000, everybody_else=True))
+    assert [(frame, timestamp) for _, frame, timestamp in farm.engine.sounds] == [
+        (b"a", 96_000),
+        (b"b", 96_960),
+        (b"b", 97_920),
+    ]
+
+
+def test_report_joins_what_was_measured_and_what_the_client_claims(farm: Farm) -> None:
+    farm.hub.on_connected("s1")
+    farm.message(protocol.ClientReport(frames_per_s=29.5, freezes=2))
+    farm.engine.rows = [("s1", 12.5, 3.0, 0.0, np.nan, 250_000, 200, 0, 0)]
+    farm.hub.tick(1.0)
+    assert isinstance(farm.told[0], ViewerConnected)
+    (report,) = next(message for message in farm.told if isinstance(message, ViewerReports)).reports
+    assert (report.rtt_ms, report.loss, report.frames_per_s, report.freezes) == (12.5, 0.0, 29.5, 2)
+    assert report.sent_bps == pytest.approx(2e6)
+
+
+def test_inputs_are_timed_to_the_first_packet_that_shows_them(farm: Farm) -> None:
+    farm.open()
+    farm.frame(1, keyframe=True)
+    farm.message(protocol.Input(seq=5))
+    farm.now += 0.010
+    farm.message(protocol.Input(seq=6))
+    farm.now += 0.010
+    farm.frame(2, shows=6)
+    farm.now += 0.001
+    farm.hub.on_picture_leaving("s1", farm.engine.sent[-1][1].timestamp)
+    assert list(farm.hub.input_to_packet_ms) == pytest.approx([21.0, 11.0])
