@@ -16,7 +16,7 @@ import structlog
 from numpy.typing import NDArray
 
 from broker import protocol
-from broker.permissions import Permission, permits
+from broker.permissions import may_be_heard
 from broker.protocol import (
     DATA_CHANNEL_CONTROL,
     AgentMessage,
@@ -52,8 +52,8 @@ AUDIO_FRAME_SAMPLES = 960
 OFFERS_PER_S = 0.5
 OFFERS_BURST = 6.0
 """Each offer costs a DTLS handshake and sockets; a client that reconnects with back-off needs no more."""
-MAX_MALFORMED_MESSAGES = 50
-"""A viewer that sends more malformed or excess messages than this within a second is ended."""
+TOLD_AFTER_REFUSED_MESSAGES = 50
+"""A viewer that sends as many malformed or excess messages within a second is told so, once, and logged."""
 
 SourceKey = tuple[TrunkConnection, int]
 
@@ -118,6 +118,11 @@ class StreamHub:
     def viewers(self) -> int:
         """Connected viewers."""
         return sum(session.connected for session in self._sessions.values())
+
+    def viewers_besides(self, name: str) -> int:
+        """Connected viewers other than this session's own: one that connects again takes no second place."""
+        session = self._sessions.get(name)
+        return self.viewers - (session is not None and session.connected)
 
     @property
     def streams(self) -> int:
@@ -332,14 +337,14 @@ class StreamHub:
 
     def _note_refusal(self, session: str, entry: _Session) -> None:
         entry.refused_messages += 1
-        if entry.refused_messages == MAX_MALFORMED_MESSAGES:
+        if entry.refused_messages == TOLD_AFTER_REFUSED_MESSAGES:
             _log.warning("viewer_misbehaves", session=session)
             self._send_event(session, protocol.Refused(reason="too_many", detail="messages are being dropped"))
 
     def on_voice(self, session: str, opus_frame: bytes) -> None:
         """See `ViewerHandler`."""
         entry = self._sessions.get(session)
-        if entry is None or not _may_speak(entry.put) or len(opus_frame) > MAX_VOICE_FRAME_BYTES:
+        if entry is None or not _is_heard(entry.put) or len(opus_frame) > MAX_VOICE_FRAME_BYTES:
             return
         if not entry.voice_bucket.take(self._now()):
             return
@@ -430,8 +435,8 @@ class StreamHub:
         self.engine.send_message([session], DATA_CHANNEL_CONTROL, protocol.encode(event))
 
 
-def _may_speak(put: PutSession) -> bool:
-    return not put.muted and permits(put.role, Permission.SPEAK)
+def _is_heard(put: PutSession) -> bool:
+    return may_be_heard(put.role, put.mode, muted=put.muted)
 
 
 def _known(value: Any) -> float | None:

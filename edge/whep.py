@@ -72,7 +72,7 @@ class WhepRoutes:
             return _unknown(session)
         if not self._hub.take_offer(session):
             return problem("too-many-requests", 429, "Too many offers of this session", "", 2.0)
-        if self._hub.viewers >= self._max_viewers:
+        if self._hub.viewers_besides(session) >= self._max_viewers:
             return problem("edge-full", 503, "This edge is full", f"It serves {self._max_viewers} viewers.", 5.0)
         try:
             offer_sdp = await _read_sdp(request)

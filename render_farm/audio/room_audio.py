@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from broker.permissions import Permission, permits
+from broker.permissions import may_be_heard
 from broker.protocol import Mode
 from render_farm.audio.mixer import FRAME_SAMPLES, MAX_SPEAKERS, SAMPLE_RATE_HZ, Listener, Mixer, Position
 from render_farm.audio.opus import AudioError, OpusDecoder, OpusEncoder
@@ -79,7 +79,7 @@ class RoomAudio:
         self._spoke_s = {name: spoke_s for name, spoke_s in self._spoke_s.items() if now - spoke_s < SILENT_AFTER_S}
         waiting, self._waiting = self._waiting, {}
         packets = {name: list(arrived) for name, arrived in waiting.items()}
-        speakers = {p.participant: _position(world, p) for p in world.people.values() if _may_be_heard(p)}
+        speakers = {p.participant: _position(world, p) for p in world.people.values() if _is_heard(world, p)}
         return Hearing(_listeners(world, present, self._spoke_s), speakers, packets)
 
     def render(self, hearing: Hearing) -> list[Sound]:
@@ -124,8 +124,8 @@ def _position(world: World, person: Person) -> Position | None:
     return person.position if world.mode is Mode.EXPLORE else None
 
 
-def _may_be_heard(person: Person) -> bool:
-    return permits(person.role, Permission.SPEAK) and not person.muted
+def _is_heard(world: World, person: Person) -> bool:
+    return may_be_heard(person.role, world.mode, muted=person.muted)
 
 
 def _sound(opus_frame: bytes, names: list[str], listeners: Iterable[str]) -> Sound:

@@ -1,5 +1,6 @@
 """Opening a Vulkan device with what the renderer needs, or saying what is missing."""
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,8 @@ def open_device() -> OpenedDevice:
 
 
 def _choose_adapter() -> Any:
+    # Mesa's layer of this name asks a desktop which device it prefers, and complains on standard error without one.
+    os.environ.setdefault("NODEVICE_SELECT", "1")
     try:
         adapters = wgpu.gpu.enumerate_adapters_sync()
     except (RuntimeError, OSError) as error:

@@ -178,8 +178,18 @@ async def test_session_that_offers_without_end_is_slowed_down(edge: Edge) -> Non
     assert int(answers[-1][2]["Retry-After"]) >= 1
 
 
-async def test_full_edge_says_when_to_ask_again(edge: Edge) -> None:
+async def test_viewer_of_a_full_edge_may_connect_again(edge: Edge) -> None:
     edge.process.hub.on_connected("s1")
+    connection, offer = await real_offer()
+    assert (await edge.ask("POST", "/whep/s1", session_token(), data=offer, headers=SDP))[0] == 201
+    await connection.close()
+
+
+async def test_full_edge_says_when_to_ask_again(edge: Edge) -> None:
+    put = edge.process.hub.session("s1")
+    assert put is not None
+    edge.process.hub.put_session(msgspec.structs.replace(put, session="s2"))
+    edge.process.hub.on_connected("s2")
     status, problem, headers = await edge.ask("POST", "/whep/s1", session_token(), data="v=0", headers=SDP)
     assert status == 503
     assert problem is not None

@@ -7,10 +7,11 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser
 
-from broker.protocol import ParticipantPatch
+from broker.protocol import ParticipantPatch, Role
 from client_demo.headless.api import BrokerClient
 from farstage.farm import Farm
 from tests.support.browser import Visitor, launched, visiting
+from tests.support.running_farm import join_link
 
 pytestmark = pytest.mark.chromium
 
@@ -56,8 +57,11 @@ async def until_silent(visitor: Visitor) -> None:
 async def test_others_hear_who_opens_the_microphone_until_the_operator_mutes(
     farm: Farm, speaking_browser: Browser, room: str
 ) -> None:
-    url = f"{farm.broker_url}/?room={room}"
-    async with visiting(speaking_browser, url, "Ada") as ada, visiting(speaking_browser, url, "Bohr") as bohr:
+    speaker = await join_link(farm, room, "Ada", Role.SPEAKER)
+    async with (
+        visiting(speaking_browser, speaker, "Ada") as ada,
+        visiting(speaking_browser, f"{farm.broker_url}/?room={room}", "Bohr") as bohr,
+    ):
         await bohr.by("btn-mute").click()
         assert await energy(bohr) < AUDIBLE_ENERGY
         await ada.by("btn-microphone").click()

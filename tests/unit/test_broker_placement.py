@@ -193,5 +193,7 @@ def test_roles_may_more_from_spectator_to_host():
     ranks = [PERMISSIONS[role] for role in (Role.SPECTATOR, Role.VISITOR, Role.SPEAKER, Role.HOST)]
     assert all(lower < higher for lower, higher in itertools.pairwise(ranks))
     assert permits(Role.HOST, Permission.MOVE_STAGE_CAMERA)
+    assert permits(Role.SPEAKER, Permission.ADDRESS_HALL)
+    assert not permits(Role.VISITOR, Permission.ADDRESS_HALL)
     assert not permits(Role.SPEAKER, Permission.MOVE_STAGE_CAMERA)
     assert not permits(Role.SPECTATOR, Permission.RAISE_HAND)

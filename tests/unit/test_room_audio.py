@@ -79,7 +79,7 @@ def share(signal: NDArray[np.int16], hertz: float) -> float:
 
 @pytest.mark.parametrize("mode", list(Mode))
 def test_others_hear_a_voice_and_its_speaker_does_not(mode: Mode) -> None:
-    room = Room(mode, {"ada": Role.VISITOR, "bohr": Role.VISITOR, "curie": Role.SPECTATOR})
+    room = Room(mode, {"ada": Role.SPEAKER, "bohr": Role.VISITOR, "curie": Role.SPECTATOR})
     ticks = room.play({"ada": 440.0})
     for listener in ("bohr", "curie"):
         assert share(heard_by(listener, ticks), 440.0) > 0.05
@@ -97,7 +97,7 @@ def test_two_who_speak_hear_each_other_and_not_themselves(mode: Mode) -> None:
 
 
 def test_hall_of_any_size_is_encoded_once_and_once_for_each_speaker() -> None:
-    room = Room(Mode.CONFERENCE, {f"p{index}": Role.VISITOR for index in range(60)})
+    room = Room(Mode.CONFERENCE, {f"p{index}": Role.SPEAKER if index < 2 else Role.VISITOR for index in range(60)})
     ticks = room.play({"p0": 440.0, "p1": 1000.0}, ticks=5)
     assert [len(sounds) for sounds in ticks] == [3] * 5
     (common,) = (sound for sound in ticks[-1] if sound.everybody_else)
@@ -112,6 +112,13 @@ def test_speaker_whose_packets_come_late_still_does_not_hear_themself() -> None:
         ticks += [room.tick(["ada", "ada"]), room.tick()]
     assert len(heard_by("ada", ticks)) == 0
     assert len(heard_by("bohr", ticks)) == 20 * FRAME_SAMPLES
+
+
+def test_conference_does_not_hear_a_visitor_until_given_the_floor() -> None:
+    room = Room(Mode.CONFERENCE, {"ada": Role.VISITOR, "bohr": Role.VISITOR})
+    assert len(heard_by("bohr", room.play({"ada": 440.0}))) == 0
+    room.put("ada", Role.SPEAKER, seat=0)
+    assert len(heard_by("bohr", room.play({"ada": 440.0}))) > 0
 
 
 @pytest.mark.parametrize(("role", "muted"), [(Role.SPECTATOR, False), (Role.HOST, True)])

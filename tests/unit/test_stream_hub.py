@@ -69,13 +69,14 @@ class Farm:
         state=SessionState.CONNECTING,
         muted: bool = False,
         role=Role.VISITOR,
+        mode=Mode.EXPLORE,
     ) -> None:
         self.hub.put_session(
             PutSession(
                 session=session,
                 participant=f"p-{session}",
                 room="r",
-                mode=Mode.EXPLORE,
+                mode=mode,
                 role=role,
                 muted=muted,
                 stream="v1",
@@ -238,6 +239,18 @@ def test_spectators_voice_does_not_pass(farm: Farm) -> None:
     farm.put(role=Role.SPECTATOR)
     farm.hub.on_voice("s1", b"opus")
     assert farm.trunk.called("send_voice") == []
+
+
+def test_conference_hears_speakers_and_hosts_only(farm: Farm) -> None:
+    farm.open()
+    heard = []
+    for role in Role:
+        farm.put(role=role, mode=Mode.CONFERENCE)
+        before = len(farm.trunk.called("send_voice"))
+        farm.hub.on_voice("s1", b"opus")
+        if len(farm.trunk.called("send_voice")) > before:
+            heard.append(role)
+    assert set(heard) == {Role.SPEAKER, Role.HOST}
 
 
 def test_sound_goes_to_those_it_is_for_and_only_if_they_are_connected(farm: Farm) -> None:

@@ -238,7 +238,8 @@ class VisitorPage {
   async _toggleMicrophone() {
     const session = this._stage?.session;
     if (!session) return;
-    if (this._microphone.track) this._microphone.close();
+    if (!session.heard) notice(t(session.muted ? 'notice.mutedByHost' : session.role === 'spectator' ? 'notice.spectator' : 'notice.askForFloor'));
+    if (this._microphone.track || !session.heard) this._microphone.close();
     else {
       try {
         await this._microphone.open();

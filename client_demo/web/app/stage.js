@@ -1,5 +1,6 @@
 /** A visit: one session on the page, from connecting to its end. */
 
+import { FarstageError } from '../sdk/farstage.js';
 import { Banner, secondsUntil } from './banner.js';
 import { actionButton, nameButton, pressButton } from './buttons.js';
 import { showChoices } from './choices.js';
@@ -20,6 +21,7 @@ import { recordDelay, recordFrame } from './test_mode.js';
 /** @import {RosterState} from '../sdk/roster.js' */
 /** @import {Session, StateDetail} from '../sdk/session.js' */
 /** @import {ChatPanel} from './chat.js' */
+/** @import {Moderator} from './people.js' */
 /** @import {TestProbe} from './test_mode.js' */
 
 const SLOW_PICTURE_MS = 8000;
@@ -52,12 +54,12 @@ export class Stage {
 
   /** Whether the visitor's own hand is up. */
   get handRaised() {
-    return this.session.roster.participants.some((entry) => entry.participant === this.session.participant && entry.hand_raised);
+    return this.session.self?.hand_raised ?? false;
   }
 
   /** Whether this visitor may choose the stage camera. */
   get directsStage() {
-    return this.session.grant.mode === 'conference' && this.session.grant.role === 'host';
+    return this.session.grant.mode === 'conference' && this.session.role === 'host';
   }
 
   /** Stop everything this visit attached to the page. */
@@ -177,6 +179,7 @@ export class Stage {
   _announce(roster) {
     const before = this._known;
     this._known = new Map(roster.participants.map((entry) => [entry.participant, entry]));
+    this._announceOwn(before?.get(this.session.participant), this.session.self);
     if (!before || roster.total > MOST_ANNOUNCED) return;
     for (const [participant, entry] of this._known) {
       if (participant === this.session.participant) continue;
@@ -188,10 +191,43 @@ export class Stage {
     }
   }
 
+  /**
+   * What a host has done to oneself.
+   *
+   * @param {RosterEntry | undefined} before
+   * @param {RosterEntry | null} now
+   */
+  _announceOwn(before, now) {
+    if (!before || !now) return;
+    if (before.muted !== now.muted) notice(t(now.muted ? 'notice.mutedByHost' : 'notice.unmutedByHost'));
+    if (before.role !== now.role) notice(t('notice.roleChanged', { role: t(`role.${now.role}`) }));
+  }
+
+  /** @returns {Moderator | null} */
+  _moderator() {
+    if (this.session.role !== 'host') return null;
+    return {
+      mode: this.session.grant.mode,
+      change: (participant, change) => void this._moderated(this.session.changeParticipant(participant, change)),
+      remove: (participant) => void this._moderated(this.session.removeParticipant(participant)),
+    };
+  }
+
+  /** @param {Promise<void>} change */
+  async _moderated(change) {
+    try {
+      await change;
+    } catch (error) {
+      if (!(error instanceof FarstageError)) throw error;
+      notice(t('notice.notDone', { reason: error.message }));
+    }
+  }
+
   /** @param {RosterState} roster */
   _showRoster(roster) {
     const { session } = this;
-    showPeople(roster, session.participant);
+    showPeople(roster, session.participant, this._moderator());
+    actionButton('microphone').dataset.heard = String(session.heard);
     pressButton('hand', this.handRaised);
     nameButton('hand', this.handRaised ? 'button.handDown' : 'button.hand');
     const exhibits = roster.exhibits.map((entry) => ({ name: entry.exhibit, title: localTitle(entry.title, entry.exhibit) }));

@@ -20,7 +20,7 @@ export function createProbe() {
       crcFailures: 0,
       /** @type {Reading | null} */
       lastFrame: null,
-      /** @type {number[]} */
+      /** @type {number[]} Each picture once: a frame that is drawn late is the next one's picture already. */
       frameNumbers: [],
       /** @type {number | null} `seq` modulo 2**16 of the last input the picture shows. */
       lastInput: null,
@@ -46,9 +46,10 @@ export function recordFrame({ barcode }, reading) {
     barcode.crcFailures += 1;
     return;
   }
+  const seenAlready = barcode.lastFrame?.frameNumber === reading.frameNumber;
   barcode.lastFrame = reading;
   barcode.lastInput = reading.inputSeq;
-  barcode.frameNumbers.push(reading.frameNumber);
+  if (!seenAlready) barcode.frameNumbers.push(reading.frameNumber);
   barcode.frameNumbers.splice(0, barcode.frameNumbers.length - MOST_KEPT);
 }
 

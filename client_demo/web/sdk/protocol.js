@@ -5,6 +5,7 @@
 
 /** @typedef {'explore' | 'gallery' | 'conference'} Mode What a room is for; it decides whose camera one sees. */
 /** @typedef {'host' | 'speaker' | 'visitor' | 'spectator'} Role */
+/** @typedef {{role?: Role, muted?: boolean}} ParticipantChange Body of `PATCH …/participants/{participant}`. */
 /** @typedef {'H264' | 'VP8'} Codec */
 /**
  * @typedef {'left' | 'removed' | 'room_closed' | 'connect_timeout' | 'connection_lost' | 'node_lost' | 'edge_lost'

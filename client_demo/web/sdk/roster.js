@@ -1,6 +1,6 @@
 /** Who is in the room, kept up to date from the edge's events. */
 
-/** @import {ExhibitEntry, RosterEntry, RosterJoined, RosterLeft, RosterMessage} from './protocol.js' */
+/** @import {ExhibitEntry, Mode, Role, RosterEntry, RosterJoined, RosterLeft, RosterMessage} from './protocol.js' */
 
 /**
  * @typedef {object} RosterState
@@ -33,4 +33,14 @@ export function applyRosterEvent(roster, event) {
   } else if (index >= 0) participants[index] = event.participant;
   else participants.push(event.participant);
   return { ...roster, participants, total: event.total };
+}
+
+/**
+ * Whether somebody of this role is heard in a room of this mode, unless muted (`broker/permissions.py`).
+ *
+ * @param {Role} role
+ * @param {Mode} mode
+ */
+export function mayBeHeard(role, mode) {
+  return role === 'host' || role === 'speaker' || (role === 'visitor' && mode !== 'conference');
 }

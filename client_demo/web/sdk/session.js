@@ -6,11 +6,11 @@ import { PictureClock } from './picture_clock.js';
 import { FarstageError, requestJson } from './problems.js';
 import { MAX_CHAT_CHARACTERS } from './protocol.js';
 import { delay, reconnectStep } from './reconnect.js';
-import { EMPTY_ROSTER, applyRosterEvent } from './roster.js';
+import { EMPTY_ROSTER, applyRosterEvent, mayBeHeard } from './roster.js';
 import { clientReport, difference, snapshot } from './statistics.js';
 import { openViewer } from './whep.js';
 
-/** @import {ChatLine, ClientEvent, ControlMessage, EndReason, JoinGrant, Problem, Refused} from './protocol.js' */
+/** @import {ChatLine, ClientEvent, ControlMessage, EndReason, JoinGrant, ParticipantChange, Problem, Refused} from './protocol.js' */
 /** @import {Reading} from './barcode.js' */
 /** @import {RosterState} from './roster.js' */
 /** @import {Snapshot, Statistics} from './statistics.js' */
@@ -83,6 +83,26 @@ export class Session extends Emitter {
     return this.grant.participant;
   }
 
+  /** One's own entry of the roster, `null` before it is known. */
+  get self() {
+    return this.roster.participants.find((entry) => entry.participant === this.participant) ?? null;
+  }
+
+  /** One's role now; a host or operator may have changed it since joining. */
+  get role() {
+    return this.self?.role ?? this.grant.role;
+  }
+
+  /** Whether one has been muted. */
+  get muted() {
+    return this.self?.muted ?? false;
+  }
+
+  /** Whether the others would hear one's microphone. */
+  get heard() {
+    return !this.muted && mayBeHeard(this.role, this.grant.mode);
+  }
+
   /**
    * Connect to the granted edge. `join` does it.
    *
@@ -145,6 +165,38 @@ export class Session extends Emitter {
   chat(text) {
     const line = text.trim().slice(0, MAX_CHAT_CHARACTERS);
     return line !== '' && this._send({ type: 'chat', text: line });
+  }
+
+  /**
+   * Hosts only: change somebody's role or mute them. Works on pages of the broker's own origin.
+   *
+   * @param {string} participant
+   * @param {ParticipantChange} change
+   * @throws {FarstageError}
+   */
+  async changeParticipant(participant, change) {
+    await this._moderate('PATCH', participant, change);
+  }
+
+  /**
+   * Hosts only: end somebody's visit and withdraw their invitation.
+   *
+   * @param {string} participant
+   * @throws {FarstageError}
+   */
+  async removeParticipant(participant) {
+    await this._moderate('DELETE', participant);
+  }
+
+  /**
+   * @param {string} method
+   * @param {string} participant
+   * @param {ParticipantChange} [body]
+   */
+  _moderate(method, participant, body) {
+    const { room, session_token: token } = this.grant;
+    const url = `${this._broker}/v1/rooms/${encodeURIComponent(room)}/participants/${encodeURIComponent(participant)}`;
+    return requestJson(url, { method, token, body, signal: this._life.signal });
   }
 
   /**
