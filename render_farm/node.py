@@ -48,7 +48,7 @@ from render_farm.world.world import World, WorldEvent
 _log = structlog.get_logger(__name__)
 
 HOUSEKEEPING_INTERVAL_S = 0.5
-"""Retained state leaves at most this often (twice a second), and idle trunks are looked for."""
+"""Retained state and the count of people leave at most this often, and idle trunks are looked for."""
 SOFTWARE_VERSION = "0.1.0"
 _UNIT_PIXELS_PER_S = 1280 * 720 * 30
 
@@ -393,10 +393,13 @@ class RenderNode:
     async def _keep_house_forever(self) -> None:
         while True:
             await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
+            for world in self.worlds.values():
+                world.tell_total()
+                self._tell(world)
             for live in self.loop.views.values():
-                world = self._world_of(live)
-                if world is not None and live.watched:
-                    state = world.retained(live.put.participant)
+                hosted = self._world_of(live)
+                if hosted is not None and live.watched:
+                    state = hosted.retained(live.put.participant)
                     for stream in live.streams:
                         stream.send_state(state)
             await self._trunks.close_idle()

@@ -96,7 +96,7 @@ class ExhibitEntry(Message, frozen=True):
 
 
 class Roster(Tagged, frozen=True):
-    """The whole room, sent when a viewer connects; above 200 people only hosts, speakers, raised hands and `total`."""
+    """The whole room, sent when a viewer connects; above 200 people only oneself, hosts, speakers, raised hands."""
 
     participants: list[RosterEntry]
     total: int
@@ -105,16 +105,22 @@ class Roster(Tagged, frozen=True):
 
 
 class RosterJoined(Tagged, frozen=True):
-    """Someone came or changed (role, mute, hand)."""
+    """Someone came or changed (role, mute, hand); above 200 people only those whom `Roster` would name."""
 
     participant: RosterEntry
     total: int
 
 
 class RosterLeft(Tagged, frozen=True):
-    """Someone left."""
+    """Someone left; above 200 people only those whom `Roster` would name."""
 
     participant: Identifier
+    total: int
+
+
+class RosterTotal(Tagged, frozen=True):
+    """How many are there, told at most twice a second where not everybody's coming and going is."""
+
     total: int
 
 
@@ -151,7 +157,7 @@ class Ended(Tagged, frozen=True):
     reason: EndReason
 
 
-ClientEvent = Roster | RosterJoined | RosterLeft | ChatLine | Pong | SourceState | Refused | Ended
+ClientEvent = Roster | RosterJoined | RosterLeft | RosterTotal | ChatLine | Pong | SourceState | Refused | Ended
 
 DATA_CHANNEL_INPUT = "input"
 DATA_CHANNEL_CONTROL = "control"

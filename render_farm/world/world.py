@@ -26,6 +26,7 @@ from broker.protocol import (
     RosterEntry,
     RosterJoined,
     RosterLeft,
+    RosterTotal,
     SelectExhibit,
     StageCamera,
     WorldParticipant,
@@ -41,6 +42,8 @@ REST_AFTER_S = 0.3
 HELD_INPUT_EXPIRES_S = 1.0
 """Clients repeat held keys ten times a second; one that has gone silent stops walking."""
 FULL_ROSTER_LIMIT = 200
+"""In a room with more people only those who matter to all are named, so that a thousand who come do not cost a million
+messages; the others are counted."""
 MAX_RETAINED_HANDS = 60
 
 
@@ -72,6 +75,7 @@ class World:
         self.rules = _rules(mode, scene)
         self.people: dict[str, Person] = {}
         self._arrivals = 0
+        self._told_total = 0
         self._events: list[WorldEvent] = []
         self._stepped_s: float | None = None
         self._camera_moved_s = float("-inf")
@@ -81,13 +85,14 @@ class World:
     def put_participant(self, described: WorldParticipant) -> None:
         """Somebody joined the room or changed role, mute or seat."""
         person = self.people.get(described.participant)
+        was_named = person is not None and self._is_named(person)
         if person is None:
             person = self._welcome(described)
         person.role, person.muted, person.display_name = described.role, described.muted, described.display_name
         if person.seat != described.seat:
             person.seat = described.seat
             self.rules.place(person, 0)
-        self._tell_all(RosterJoined(participant=_entry(person), total=len(self.people)))
+        self._tell_change(person, was_named=was_named)
 
     def _welcome(self, described: WorldParticipant) -> Person:
         hue = zlib.crc32(described.participant.encode()) % 997 / 997.0
@@ -106,7 +111,9 @@ class World:
             return
         if isinstance(self.rules, Conference) and self.rules.director is person:
             self.rules.choose(self.rules.stage_camera, None)
-        self._tell_all(RosterLeft(participant=participant, total=len(self.people)))
+        if self._is_named(person):
+            self._tell_all(RosterLeft(participant=participant, total=len(self.people)))
+            self._told_total = len(self.people)
 
     # --- the viewers' side ---
 
@@ -122,7 +129,7 @@ class World:
         if fresh:
             self.rules.rebase(person)
             person.input = Input(seq=0)
-        self._events.append(WorldEvent(self.roster(), participant))
+        self._events.append(WorldEvent(self.roster(participant), participant))
 
     def viewer_gone(self, participant: str) -> None:
         """The viewer's connection ended: nobody sees their avatar until they are back."""
@@ -170,7 +177,7 @@ class World:
             self._refuse(person, "not_permitted", "spectators cannot raise a hand")
         elif person.hand_raised != raised:
             person.hand_raised = raised
-            self._tell_all(RosterJoined(participant=_entry(person), total=len(self.people)))
+            self._tell_change(person, was_named=True)
 
     def _select_exhibit(self, person: Person, exhibit: str, now: float) -> None:
         if not isinstance(self.rules, Gallery):
@@ -244,18 +251,22 @@ class World:
 
     # --- what is told and kept ---
 
-    def roster(self) -> Roster:
-        """Who is there, and what there is to choose from."""
-        everybody = list(self.people.values())
-        if len(everybody) > FULL_ROSTER_LIMIT:
-            everybody = [p for p in everybody if p.hand_raised or p.role in (Role.HOST, Role.SPEAKER)]
+    def roster(self, participant: str) -> Roster:
+        """Who is there, as told to `participant`, and what there is to choose from."""
+        named = [p for p in self.people.values() if p.participant == participant or self._is_named(p)]
         exhibits = self.scene.places.exhibits if self.mode is Mode.GALLERY else ()
         return Roster(
-            participants=[_entry(person) for person in everybody[:FULL_ROSTER_LIMIT]],
+            participants=[_entry(person) for person in named[:FULL_ROSTER_LIMIT]],
             total=len(self.people),
             exhibits=[ExhibitEntry(exhibit=exhibit.exhibit, title=exhibit.title) for exhibit in exhibits],
             stage_cameras=list(self.rules.cameras) if isinstance(self.rules, Conference) else [],
         )
+
+    def tell_total(self) -> None:
+        """Tell how many are there if that has changed since it was told last; called at most twice a second."""
+        if self._told_total != len(self.people):
+            self._told_total = len(self.people)
+            self._tell_all(RosterTotal(total=self._told_total))
 
     def take_events(self) -> list[WorldEvent]:
         """What must be told since the last call."""
@@ -285,6 +296,19 @@ class World:
         if person is not None and kept.input is not None and person.input.seq <= kept.input.seq:
             person.input, person.yaw_base, person.exhibit = kept.input, kept.yaw_base, kept.exhibit
             person.position = kept.position or person.position
+
+    def _is_named(self, person: Person) -> bool:
+        is_known_to_all = person.hand_raised or person.role in (Role.HOST, Role.SPEAKER)
+        return is_known_to_all or len(self.people) <= FULL_ROSTER_LIMIT
+
+    def _tell_change(self, person: Person, *, was_named: bool) -> None:
+        """Tell everybody, or in a large room the person alone if they matter to nobody else."""
+        event = RosterJoined(participant=_entry(person), total=len(self.people))
+        if was_named or self._is_named(person):
+            self._tell_all(event)
+            self._told_total = len(self.people)
+        else:
+            self._events.append(WorldEvent(event, person.participant))
 
     def _tell_all(self, event: ClientEvent) -> None:
         self._events.append(WorldEvent(event))

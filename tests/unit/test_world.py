@@ -13,6 +13,8 @@ from broker.protocol import (
     Role,
     Roster,
     RosterJoined,
+    RosterLeft,
+    RosterTotal,
     SelectExhibit,
     StageCamera,
     WorldParticipant,
@@ -242,12 +244,43 @@ def test_newcomer_is_told_who_is_there() -> None:
     assert [entry.exhibit for entry in event.event.exhibits] == ["vase", "bell"]
 
 
+def seated(number: int, role: Role = Role.VISITOR, *, muted: bool = False) -> WorldParticipant:
+    name = f"p{number}"
+    return WorldParticipant(participant=name, display_name=name, role=role, muted=muted, seat=number)
+
+
 def test_roster_of_a_full_hall_stays_small_and_keeps_raised_hands() -> None:
     room = World("room", Mode.CONFERENCE, SCENE)
     for number in range(1000):
-        name = f"p{number}"
-        room.put_participant(WorldParticipant(participant=name, display_name=name, role=Role.VISITOR, seat=number))
+        room.put_participant(seated(number))
     room.take("p700", RaiseHand(raised=True), 0.0)
-    roster = room.roster()
+    roster = room.roster("p3")
     assert roster.total == 1000
-    assert [entry.participant for entry in roster.participants] == ["p700"]
+    assert [entry.participant for entry in roster.participants] == ["p3", "p700"]
+
+
+def test_thousand_who_come_and_go_cost_few_messages_and_hands_and_speakers_are_told_to_all() -> None:
+    room = World("room", Mode.CONFERENCE, SCENE)
+    for number in range(1000):
+        room.put_participant(seated(number))
+    to_all = [event for event in room.take_events() if event.participant is None]
+    assert len(to_all) == 200, "beyond that a newcomer is told to nobody but themselves"
+    room.tell_total()
+    room.tell_total()
+    assert [event.event for event in room.take_events()] == [RosterTotal(total=1000)]
+    room.take("p700", RaiseHand(raised=True), 0.0)
+    room.put_participant(WorldParticipant(participant="p800", display_name="p800", role=Role.SPEAKER, seat=800))
+    room.put_participant(
+        WorldParticipant(participant="p900", display_name="p900", role=Role.VISITOR, muted=True, seat=900)
+    )
+    room.drop_participant("p901")
+    room.drop_participant("p700")
+    told = [(event.participant, event.event) for event in room.take_events()]
+    assert [(to, event.participant.participant) for to, event in told if isinstance(event, RosterJoined)] == [
+        (None, "p700"),
+        (None, "p800"),
+        ("p900", "p900"),
+    ]
+    assert [(to, event.participant) for to, event in told if isinstance(event, RosterLeft)] == [(None, "p700")]
+    room.tell_total()
+    assert room.take_events() == []

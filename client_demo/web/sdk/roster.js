@@ -1,6 +1,6 @@
 /** Who is in the room, kept up to date from the edge's events. */
 
-/** @import {ExhibitEntry, Mode, Role, RosterEntry, RosterJoined, RosterLeft, RosterMessage} from './protocol.js' */
+/** @import {ExhibitEntry, Mode, Role, RosterEntry, RosterJoined, RosterLeft, RosterMessage, RosterTotal} from './protocol.js' */
 
 /**
  * @typedef {object} RosterState
@@ -17,7 +17,7 @@ export const EMPTY_ROSTER = { participants: [], total: 0, exhibits: [], stageCam
  * The roster after an event.
  *
  * @param {RosterState} roster
- * @param {RosterMessage | RosterJoined | RosterLeft} event
+ * @param {RosterMessage | RosterJoined | RosterLeft | RosterTotal} event
  * @returns {RosterState}
  */
 export function applyRosterEvent(roster, event) {
@@ -25,6 +25,7 @@ export function applyRosterEvent(roster, event) {
     const { participants, total, exhibits, stage_cameras: stageCameras } = event;
     return { participants, total, exhibits: exhibits ?? [], stageCameras: stageCameras ?? [] };
   }
+  if (event.type === 'roster_total') return { ...roster, total: event.total };
   const name = event.type === 'roster_joined' ? event.participant.participant : event.participant;
   const index = roster.participants.findIndex((entry) => entry.participant === name);
   const participants = [...roster.participants];
