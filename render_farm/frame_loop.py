@@ -86,12 +86,15 @@ class FrameLoop:
             return
 
     async def _tick(self) -> None:
-        now = time.monotonic()
-        shots = self._take_shots(now)
-        if not shots:
-            return
+        shots = self._take_shots(time.monotonic())
+        most = self._renderer.max_views
+        for start in range(0, len(shots), most):
+            await self._draw(shots[start : start + most])
+
+    async def _draw(self, shots: list[tuple[LiveView, Shot, View]]) -> None:
         while len(self._in_flight) >= MAX_BATCHES_IN_FLIGHT:
             await asyncio.gather(*self._in_flight.popleft())
+        begun = time.monotonic()
         try:
             frames = await self._renderer.render([view for _, _, view in shots])
         except RenderError as error:
@@ -100,7 +103,7 @@ class FrameLoop:
                 live.under_way -= 1
                 self._on_failed(live, str(error))
             return
-        self.statistics.render_ms.append((time.monotonic() - now) * 1000.0)
+        self.statistics.render_ms.append((time.monotonic() - begun) * 1000.0)
         self._in_flight.append(
             [
                 asyncio.create_task(self._encode_and_send(live, shot, frame))

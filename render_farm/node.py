@@ -39,6 +39,7 @@ from render_farm.audio.room_audio import Sound
 from render_farm.audio_loop import AudioLoop
 from render_farm.frame_loop import FrameLoop
 from render_farm.renderer.interface import Renderer, RenderError
+from render_farm.resident_scenes import ResidentScenes
 from render_farm.scene.library import SceneLibrary
 from render_farm.scene.model import SceneError
 from render_farm.trunks import TrunkPool
@@ -89,6 +90,7 @@ class RenderNode:
         self.messages_malformed = 0
         self._renderer = renderer
         self._library = library
+        self._scenes = ResidentScenes(library, renderer)
         self._unusable: dict[str, str] = {}
         """Why a room's scene cannot be shown here, by room."""
         self._views_of: dict[OutgoingStream, LiveView] = {}
@@ -154,6 +156,7 @@ class RenderNode:
                 await self._put_world(command)
             case DropWorld():
                 self._drop_world(command.room)
+                await self._scenes.forget_idle({world.scene for world in self.worlds.values()})
             case PutParticipant():
                 self._in_world(command.room, lambda world: world.put_participant(command.participant))
             case DropParticipant():
@@ -171,7 +174,7 @@ class RenderNode:
     async def _put_world(self, put: PutWorld) -> None:
         try:
             scene = await asyncio.to_thread(self._library.load, put.scene)
-            await self._renderer.load(scene)
+            await self._scenes.load(scene)
         except (SceneError, RenderError) as error:
             _log.error("scene_unusable", room=put.room, scene=put.scene, error=str(error))
             self._unusable[put.room] = str(error)

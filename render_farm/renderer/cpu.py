@@ -42,30 +42,35 @@ class CpuRenderer:
     def __init__(self, settings: RendererSettings | None = None) -> None:
         self.device = platform.processor() or platform.machine()
         self._settings = settings or RendererSettings()
+        self.max_views = self._settings.max_views
         self._ground = Ground()
         self._sky = Sky()
         self._scenes: dict[Scene, ScenePlaces] = {}
         self._canvases = _CanvasPool()
         self._memory = _Memory()
+        self._drawing = asyncio.Lock()
 
     async def load(self, scene: Scene) -> None:
         """Prepare a scene's places; see `Renderer.load`."""
         if scene not in self._scenes:
             self._scenes[scene] = await asyncio.to_thread(ScenePlaces, scene.places)
 
-    def unload(self, scene: Scene) -> None:
-        """Forget a scene."""
-        self._scenes.pop(scene, None)
-        self._memory.clear()
+    async def unload(self, scene: Scene) -> None:
+        """See `Renderer.unload`."""
+        async with self._drawing:
+            self._scenes.pop(scene, None)
+            self._memory.clear()
 
     async def render(self, views: Sequence[View]) -> Sequence[PlanarFrame]:
         """Draw all views; see `Renderer.render`."""
-        if len(views) > self._settings.max_views:
-            raise RenderError(f"{len(views)} views in a batch, at most {self._settings.max_views}: use more batches")
+        if len(views) > self.max_views:
+            raise RenderError(f"{len(views)} views in a batch, at most {self.max_views}: use more batches")
         for view in views:
             self._check(view)
-            await self.load(view.scene)
-        return await asyncio.to_thread(self._render_all, views)
+        async with self._drawing:
+            for view in views:
+                await self.load(view.scene)
+            return await asyncio.to_thread(self._render_all, views)
 
     def close(self) -> None:
         """Free all memory."""

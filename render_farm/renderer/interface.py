@@ -106,12 +106,14 @@ class Renderer(Protocol):
     """`cpu` or `wgpu`."""
     device: str
     """The device in words, for operators."""
+    max_views: int
+    """Views that `render` takes at once."""
 
     async def load(self, scene: Scene) -> None:
         """Make a scene resident; drawing an unloaded scene loads it. Raises `RenderError` if it does not fit."""
 
-    def unload(self, scene: Scene) -> None:
-        """Free what `load` took."""
+    async def unload(self, scene: Scene) -> None:
+        """Free what `load` took, after the batch that is being drawn."""
 
     async def render(self, views: Sequence[View]) -> Sequence[PlanarFrame]:
         """Draw all views, in order. The picture of a view does not depend on the others in the batch.
@@ -128,4 +130,4 @@ class RendererSettings:
     """What is common to all renderers."""
 
     max_views: int = 64
-    max_view_pixels: int = 1920 * 1080
+    max_view_pixels: int = 3840 * 2160

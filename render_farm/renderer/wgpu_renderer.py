@@ -41,6 +41,7 @@ class WgpuRenderer:
 
     def __init__(self, settings: RendererSettings, opened: OpenedDevice) -> None:
         self.device = opened.description
+        self.max_views = settings.max_views
         self._settings = settings
         self._gpu = opened.device
         self._max_key_bytes = opened.max_binding_bytes
@@ -61,9 +62,10 @@ class WgpuRenderer:
         async with self._lock:
             await self._load(scene)
 
-    def unload(self, scene: Scene) -> None:
+    async def unload(self, scene: Scene) -> None:
         """See `Renderer.unload`."""
-        self._scenes.pop(scene, None)
+        async with self._lock:
+            self._scenes.pop(scene, None)
 
     async def render(self, views: Sequence[View]) -> Sequence[PlanarFrame]:
         """See `Renderer.render`."""
@@ -87,8 +89,8 @@ class WgpuRenderer:
         self._thread.shutdown()
 
     def _check(self, views: Sequence[View]) -> None:
-        if len(views) > self._settings.max_views:
-            raise RenderError(f"{len(views)} views in one batch, the limit is {self._settings.max_views}")
+        if len(views) > self.max_views:
+            raise RenderError(f"{len(views)} views in one batch, the limit is {self.max_views}")
         for view in views:
             if view.width * view.height > self._settings.max_view_pixels:
                 limit = self._settings.max_view_pixels

@@ -13,7 +13,7 @@ _SUFFIXES = (".glb", ".gltf")
 
 
 class SceneLibrary:
-    """Scenes by name, read when first asked for and kept. Safe to use from several threads.
+    """Scenes by name, read when first asked for and kept until forgotten. Safe to use from several threads.
 
     `extra_dirs` are searched for `*.glb` and `*.gltf`; a scene's name is its file's stem in lower case. The first
     directory that has a name wins, the built-in scenes come last.
@@ -37,11 +37,16 @@ class SceneLibrary:
             raise SceneError(f"there is no scene {name!r}; known are {', '.join(self.names())}") from None
 
     def load(self, name: str) -> Scene:
-        """The scene, the same object every time. Blocks on first use; raises `SceneError`."""
+        """The scene, the same object until it is forgotten. Blocks on first use; raises `SceneError`."""
         with self._lock:
             if name not in self._scenes:
                 self._scenes[name] = load_scene(self.path(name), name, self._limits)
             return self._scenes[name]
+
+    def forget(self, name: str) -> None:
+        """Free a scene's memory; it is read again when it is next asked for."""
+        with self._lock:
+            self._scenes.pop(name, None)
 
 
 def _scan(folders: Iterable[Path]) -> dict[str, Path]:

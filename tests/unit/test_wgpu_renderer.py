@@ -271,8 +271,8 @@ async def test_limits_are_named(renderer: WgpuRenderer, campus: Scene) -> None:
     camera = Camera((0, 1.6, 80), 0, 0)
     with pytest.raises(RenderError, match="65 views in one batch, the limit is 64"):
         await renderer.render([View(campus, AvatarFrame.empty(), camera, 320, 180)] * 65)
-    with pytest.raises(RenderError, match="3840x2160 exceeds the limit of"):
-        await renderer.render([View(campus, AvatarFrame.empty(), camera, 3840, 2160)])
+    with pytest.raises(RenderError, match="3840x2400 exceeds the limit of"):
+        await renderer.render([View(campus, AvatarFrame.empty(), camera, 3840, 2400)])
     with pytest.raises(RenderError, match="must be even"):
         await renderer.render([View(campus, AvatarFrame.empty(), camera, 321, 180)])
 
@@ -281,7 +281,7 @@ async def test_unloaded_scene_is_loaded_again_when_drawn(renderer: WgpuRenderer)
     scene = panels((0, 0, -4), size=3.0)
     view = View(scene, AvatarFrame.empty(), Camera((0, 1, 0), 0, 0), 320, 180)
     (first,) = await renderer.render([view])
-    renderer.unload(scene)
+    await renderer.unload(scene)
     (second,) = await renderer.render([view])
     assert np.array_equal(first.pixels, second.pixels)
 
