@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WEB := client_demo/web
 ARGS ?=
 
-.PHONY: up test check test-long bench screenshots lock clean
+.PHONY: up test check bench screenshots lock clean
 
 up: $(VENV)/.installed ## start everything on this machine; ARGS="--host 0.0.0.0" lets phones in
 	@exec $(BIN)/farstage up $(ARGS)
@@ -22,8 +22,8 @@ check: $(VENV)/.installed $(WEB)/node_modules/.installed ## lint, format, types 
 	$(BIN)/mypy
 	cd $(WEB) && npx --no-install tsc -p . --noEmit
 
-bench: $(VENV)/.installed ## the README's figures
-	$(BIN)/farstage bench latency $(ARGS)
+bench: $(VENV)/.installed ## the README's figures; ARGS="--save FILE" keeps them
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 screenshots: $(VENV)/.installed ## the pictures in docs/, from the running system
 	$(BIN)/python docs/take_screenshots.py

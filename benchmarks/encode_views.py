@@ -1,4 +1,4 @@
-"""How fast and how well one core draws and encodes views: `python benchmarks/encode_views.py [--json]`.
+"""How fast and how well one core draws and encodes views: `python -m benchmarks.encode_views [--json]`.
 
 Every row walks the same way through the built-in campus, drawn by the CPU renderer at 60 frames a second, and
 decodes what was encoded to measure its fidelity. Times are CPU seconds of the encoding thread, so other work on the

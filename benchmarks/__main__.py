@@ -1,0 +1,103 @@
+"""All benchmarks in one run, as the README's table or as one JSON object: `make bench`.
+
+python -m benchmarks [--json] [--quick] [--save FILE]
+
+Nothing else should run meanwhile. `--quick` is for seeing that everything runs; its figures mean little.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from benchmarks import encode_views, forward_input, render_views
+from farstage import logs
+from farstage.bench_latency import LatencySettings
+from farstage.bench_latency import measure as measure_latency
+from farstage.config import LogConfig
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    found = (
+        re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+        if Path("/proc/cpuinfo").exists()
+        else None
+    )
+    return {
+        "processor": found.group(1) if found else platform.processor(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+    }
+
+
+def run(*, quick: bool, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Every benchmark, one after the other."""
+    results: dict[str, Any] = {"date": datetime.now(UTC).date().isoformat(), "machine": machine()}
+    logs.configure(LogConfig(level="warning"), "benchmarks")
+    progress("latency: 720p60, CPU renderer, everything on this machine")
+    settings = LatencySettings(2.0 if quick else 30.0, 1280, 720, 60, "cpu")
+    results["latency"] = msgspec.to_builtins(asyncio.run(measure_latency(settings, lambda _: None)))
+    progress("forward_input: an input's way through the edge")
+    results["forward_input_ms"] = asyncio.run(forward_input.measure(50 if quick else 2000))
+    progress("encode_views: encoders, on one core")
+    results["encode_views"] = [asdict(row) for row in encode_views.run(20 if quick else 120)]
+    for renderer in ("cpu", "wgpu"):
+        progress(f"render_views: {renderer}")
+        results[f"render_views_{renderer}"] = asyncio.run(render_views.run(renderer, 0.2 if quick else 3.0))
+    return results
+
+
+def table(results: dict[str, Any]) -> str:
+    """The README's table."""
+    latency, forward = results["latency"], results["forward_input_ms"]
+    rows = [
+        ("input at the edge to the first packet that shows it, 720p60", in_short(latency["input_to_packet_ms"], "ms")),
+        ("input sent to decoded picture in a headless viewer, 720p60", in_short(latency["input_to_photon_ms"], "ms")),
+        ("input's way through the edge to the node", in_short(forward, "ms")),
+    ]
+    for row in results["encode_views"]:
+        if (row["width"], row["height"]) == (1280, 720):
+            name = f"{row['encoder']} {row['profile'].replace('_', ' ')}".strip()
+            rows.append((f"encode 720p, {name}, one core", f"{row['encode_ms']} ms, {row['psnr_db']} dB"))
+    for renderer in ("cpu", "wgpu"):
+        found = results[f"render_views_{renderer}"]
+        for size, rates in found["views_per_s"].items():
+            name = f"draw {size}, `{renderer}` on {found['device'].split(' (')[0]}"
+            gain = rates["16"] / rates["1"]
+            rows.append((name, f"{rates['1']} views/s alone, {rates['16']} in batches of 16 ({gain:.1f} times)"))
+    return "\n".join(["| what | figure |", "|---|---|", *(f"| {name} | {figure} |" for name, figure in rows)])
+
+
+def in_short(percentiles: dict[str, float] | None, unit: str) -> str:
+    """p50, p95, p99 in one cell."""
+    if percentiles is None:
+        return "–"
+    return ", ".join(f"{name} {percentiles[name]:.1f}" for name in ("p50", "p95", "p99")) + f" {unit}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    parser.add_argument("--quick", action="store_true", help="short runs")
+    parser.add_argument("--save", type=Path, help="write the JSON object to this file too")
+    options = parser.parse_args()
+    results = run(quick=options.quick, progress=lambda line: print(f"· {line}", file=sys.stderr))
+    if options.save:
+        options.save.write_text(json.dumps(results, indent=1) + "\n")
+    print(json.dumps(results) if options.json else table(results))
+
+
+if __name__ == "__main__":
+    main()

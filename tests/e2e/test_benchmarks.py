@@ -1,0 +1,38 @@
+"""The benchmarks run, and print what the README's table is made of. Speed itself is not asserted."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.vulkan
+async def test_all_benchmarks_run_and_print_one_json_object(tmp_path: Path) -> None:
+    saved = tmp_path / "results.json"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "benchmarks", "--quick", "--json", "--save", str(saved)),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    output, errors = await asyncio.wait_for(process.communicate(), 110)
+    assert process.returncode == 0, errors.decode()
+    results = json.loads(output)
+    assert results == json.loads(saved.read_text())
+    assert results["machine"]["cores"] >= 1
+    latency = results["latency"]
+    assert latency["crc_failures"] == 0
+    assert latency["input_to_packet_ms"]["p50"] > 0
+    assert latency["input_to_photon_ms"]["p50"] > latency["input_to_packet_ms"]["p50"]
+    assert results["forward_input_ms"]["p50"] < results["forward_input_ms"]["longest"]
+    assert {row["encoder"] for row in results["encode_views"]} >= {"libvpx"}
+    for renderer in ("cpu", "wgpu"):
+        rates = results[f"render_views_{renderer}"]["views_per_s"]["1280x720"]
+        assert set(rates) == {"1", "4", "16"}
+        assert all(rate > 0 for rate in rates.values())
