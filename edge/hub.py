@@ -52,6 +52,8 @@ AUDIO_FRAME_SAMPLES = 960
 OFFERS_PER_S = 0.5
 OFFERS_BURST = 6.0
 """Each offer costs a DTLS handshake and sockets; a client that reconnects with back-off needs no more."""
+MAX_HELD_MESSAGES = 16
+"""Messages of a viewer that wait while its stream has no source; of input only the latest is kept."""
 TOLD_AFTER_REFUSED_MESSAGES = 50
 """A viewer that sends as many malformed or excess messages within a second is told so, once, and logged."""
 
@@ -71,6 +73,10 @@ class _Session:
     voice_bucket: TokenBucket = field(default_factory=lambda: TokenBucket(VOICE_FRAMES_PER_S, VOICE_FRAMES_PER_S))
     offer_bucket: TokenBucket = field(default_factory=lambda: TokenBucket(OFFERS_PER_S, OFFERS_BURST))
     refused_messages: int = 0
+    fresh: bool = False
+    """Whether the viewer counts its input from zero and no source has been told."""
+    held_messages: list[bytes] = field(default_factory=list)
+    held_input: bytes | None = None
     audio_timestamp: int = 0
     """RTP time, 48 kHz, of the sound sent last."""
 
@@ -199,10 +205,18 @@ class StreamHub:
         self._send_feedback(stream)
         for name, session in stream.sessions.items():
             if session.connected:
-                connection.send_viewer(
-                    channel, ViewerPresence(session=name, participant=session.put.participant, fresh=False)
-                )
+                self._introduce(name, session, source)
         return None
+
+    def _introduce(self, name: str, session: _Session, source: SourceKey) -> None:
+        """Tell a source of a viewer, and what the viewer has said while there was no source."""
+        connection, channel = source
+        participant = session.put.participant
+        connection.send_viewer(channel, ViewerPresence(session=name, participant=participant, fresh=session.fresh))
+        held = [*session.held_messages, *([session.held_input] if session.held_input is not None else [])]
+        for data in held:
+            connection.send_input(channel, ViewerInput(session=name, participant=participant, body=msgspec.Raw(data)))
+        session.fresh, session.held_messages, session.held_input = False, [], None
 
     def on_frame(self, connection: TrunkConnection, frame: Frame) -> None:
         """See `SinkHandler`."""
@@ -284,11 +298,10 @@ class StreamHub:
             return
         if entry.put.state is SessionState.REPLACING:
             self._send_event(session, protocol.SourceState(state=entry.put.state))
+        entry.fresh = True
         owner = self._owner(entry.put.stream)
         if owner is not None:
-            owner[0].send_viewer(
-                owner[1], ViewerPresence(session=session, participant=entry.put.participant, fresh=True)
-            )
+            self._introduce(session, entry, owner)
 
     def on_message(self, session: str, channel: str, data: bytes) -> None:
         """See `ViewerHandler`. A viewer's input leaves for its node before this returns."""
@@ -322,12 +335,24 @@ class StreamHub:
             entry.client_report = message
         else:
             owner = self._owner(entry.put.stream)
-            if owner is not None:
-                body = msgspec.Raw(data)
-                viewer_input = ViewerInput(session=session, participant=entry.put.participant, body=body)
-                owner[0].send_input(owner[1], viewer_input)
-                if isinstance(message, protocol.Input):
-                    self._streams[entry.put.stream].timer.arrived(message.seq, self._now())
+            if owner is None:
+                self._hold(session, entry, message, data)
+                return
+            body = msgspec.Raw(data)
+            viewer_input = ViewerInput(session=session, participant=entry.put.participant, body=body)
+            owner[0].send_input(owner[1], viewer_input)
+            if isinstance(message, protocol.Input):
+                self._streams[entry.put.stream].timer.arrived(message.seq, self._now())
+
+    def _hold(self, session: str, entry: _Session, message: protocol.ClientMessage, data: bytes) -> None:
+        """Keep for the next source what a viewer says while there is none."""
+        if isinstance(message, protocol.Input):
+            entry.held_input = data
+        elif len(entry.held_messages) < MAX_HELD_MESSAGES:
+            entry.held_messages.append(data)
+        else:
+            self.counters.messages_limited += 1
+            self._send_event(session, protocol.Refused(reason="too_many", detail="no renderer is there to hear it"))
 
     def on_picture_leaving(self, session: str, timestamp: int) -> None:
         """See `ViewerHandler`."""
@@ -365,6 +390,7 @@ class StreamHub:
         if entry is None:
             return
         entry.connected = False
+        entry.fresh, entry.held_messages, entry.held_input = False, [], None
         self._send_feedback(self._streams[entry.put.stream])
         owner = self._owner(entry.put.stream)
         if owner is not None:

@@ -7,7 +7,7 @@ import pytest
 from broker import protocol
 from broker.protocol import DropSession, EndReason, Mode, PutSession, Role, SessionState, ViewerConnected, ViewerReports
 from edge.engine import VIEWER_STATISTICS, MediaFrame
-from edge.hub import StreamHub
+from edge.hub import MAX_HELD_MESSAGES, StreamHub
 from edge.trunk import Flag, Frame, Kind, StreamOpen, ViewerAudio, ViewerEvent
 
 
@@ -138,6 +138,37 @@ def test_replacement_gets_the_retained_state_and_the_viewers(farm: Farm) -> None
     assert successor.called("accept") == [(1, b"pose")]
     ((_, viewer),) = successor.called("send_viewer")
     assert (viewer.session, viewer.fresh) == ("s1", False)
+
+
+def test_what_is_said_while_there_is_no_source_reaches_the_next_one(farm: Farm) -> None:
+    farm.hub.on_connected("s1")
+    farm.hub.on_channel_open("s1", "control")
+    farm.message(protocol.RaiseHand(raised=True))
+    farm.message(protocol.Input(seq=1, yaw=0.1))
+    farm.message(protocol.Input(seq=2, yaw=0.2))
+    farm.open()
+    ((_, viewer),) = farm.trunk.called("send_viewer")
+    assert viewer.fresh, "its client counts from zero, and no source has been told so far"
+    said = [protocol.decode_client_message(entry.body) for _, entry in farm.trunk.called("send_input")]
+    assert said == [protocol.RaiseHand(raised=True), protocol.Input(seq=2, yaw=0.2)]
+    successor = Trunk()
+    farm.open(fence=2, trunk=successor)
+    ((_, viewer),) = successor.called("send_viewer")
+    assert not viewer.fresh
+    assert successor.called("send_input") == [], "said once"
+
+
+def test_what_is_said_while_there_is_no_source_is_bounded_and_ends_with_the_viewer(farm: Farm) -> None:
+    farm.hub.on_connected("s1")
+    for _ in range(MAX_HELD_MESSAGES + 1):
+        farm.message(protocol.Chat(text="hello?"))
+    ((_, refused),) = farm.engine.messages
+    assert isinstance(refused, protocol.Refused)
+    assert refused.reason == "too_many"
+    farm.hub.on_gone("s1", EndReason.CONNECTION_LOST)
+    farm.hub.on_connected("s1")
+    farm.open()
+    assert farm.trunk.called("send_input") == []
 
 
 def test_viewer_is_told_of_a_replacement_and_of_its_end(farm: Farm) -> None:
