@@ -35,6 +35,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standar
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
 BrokerUrl = Annotated[str, typer.Option("--broker", help="The broker's URL.")]
 DEFAULT_BROKER = "http://127.0.0.1:8080"
+STYLISED = (
+    "Without a GPU pictures are stylised. The real scene, a few pictures a second: make up ARGS='--renderer wgpu'"
+)
 
 
 def _load(file: Path | None, overrides: list[str] | None, named: dict[str, Any] | None = None) -> Config:
@@ -80,7 +83,10 @@ def up(
         rows = {"Visitors": links.visitor, **dict(list(links.rooms.items())[1:]), "Operator": links.operator}
         for name, link in rows.items():
             console.print(f"  {name:<10}{link}", soft_wrap=True)
-        console.print(f"\n[dim]Logs: {state_dir}/*.log[/]\n")
+        console.print(f"\nDrawn by {links.renderer} on {links.device}.")
+        if links.renderer == "cpu":
+            console.print(f"[dim]{STYLISED}[/]", soft_wrap=True)
+        console.print(f"[dim]Logs: {state_dir}/*.log[/]\n")
 
     try:
         asyncio.run(local.run(config, state_dir, nodes, lambda line: errors.print(f"[dim]· {line}[/]"), ready))

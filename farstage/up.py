@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from broker.protocol import Mode, RoomCreate
+from broker.protocol import Mode, NodeCapability, RoomCreate
 from client_demo.headless.api import BrokerClient
 from farstage.config import Config
 from farstage.farm import Farm, FarmSettings
@@ -22,11 +22,13 @@ ALL_INTERFACES = ("0.0.0.0", "::")
 
 
 class Links(msgspec.Struct):
-    """Where to click."""
+    """Where to click, and what draws what one sees there."""
 
     visitor: str
     operator: str
     rooms: dict[str, str]
+    renderer: str
+    device: str
 
 
 async def run(
@@ -41,7 +43,8 @@ async def run(
         async with BrokerClient(farm.broker_url, farm.api_key) as client:
             for room in DEMO_ROOMS:
                 await client.ensure_room(room)
-        ready(_links(farm))
+            (node, *_) = await client.nodes()
+        ready(_links(farm, node.capability))
         supervisor = asyncio.create_task(farm.supervise())
         await stop.wait()
         supervisor.cancel()
@@ -71,10 +74,12 @@ def lan_address() -> str:
         return str(probe.getsockname()[0])
 
 
-def _links(farm: Farm) -> Links:
+def _links(farm: Farm, capability: NodeCapability) -> Links:
     base = farm.settings.base.broker.public_url
     return Links(
         visitor=f"{base}/?room=demo",
         operator=f"{base}/operator#key={farm.api_key}",
         rooms={str(room.room): f"{base}/?room={room.room}" for room in DEMO_ROOMS},
+        renderer=capability.renderer,
+        device=capability.device,
     )

@@ -16,6 +16,8 @@ HEIGHT_M = 1.75
 SEATED_DROP_M = 0.45
 """How much lower a seated person's head is."""
 NAMED_WITHIN_M = 25.0
+SEATED_NAMED_WITHIN_M = 12.0
+"""The names of a seated audience would hide it; who raises a hand is named from afar."""
 MAX_NAMES = 60
 """The nearest so many people have their names above them; more cannot be read anyway."""
 NAME_HEIGHT_M = 0.22
@@ -95,7 +97,9 @@ def _figures_at(
     towards = np.arctan2(-offset[:, 0], -offset[:, 1])
     facing = np.remainder(avatars.yaws[indices] - towards + np.pi, 2 * np.pi) - np.pi
     distance = np.linalg.norm(avatars.positions[indices] - projection.position, axis=1)
-    named = (distance < NAMED_WITHIN_M) & (distance <= np.sort(distance)[: MAX_NAMES + 1].max(initial=0.0))
+    quiet = avatars.seated[indices] & ~avatars.hands_raised[indices]
+    named = distance < np.where(quiet, SEATED_NAMED_WITHIN_M, NAMED_WITHIN_M)
+    named &= distance <= np.sort(distance[named])[: MAX_NAMES + 1].max(initial=0.0)
     return [
         Figure(index, distance_m, (foot[0], foot[1]), across, (up[0], up[1]), is_named, turned)
         for index, distance_m, foot, across, up, is_named, turned in zip(

@@ -105,6 +105,27 @@ async def test_up_prints_links_and_leaves_no_process_behind(tmp_path: Path, endi
     assert alive == []
 
 
+async def test_up_tells_people_where_to_click_and_what_draws(tmp_path: Path) -> None:
+    broker, edge, node = free_ports(3)
+    ports = ["--set", f"broker.port={broker}", "--set", f"edge.port={edge}", "--set", f"node.port={node}"]
+    process = await asyncio.create_subprocess_exec(
+        *FARSTAGE, "up", "--renderer", "cpu", "--state-dir", str(tmp_path), *ports, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    shown = ""
+    async with asyncio.timeout(60):
+        while "Logs:" not in shown:
+            line = await process.stdout.readline()
+            assert line, shown
+            shown += line.decode()
+    process.send_signal(signal.SIGINT)
+    assert await asyncio.wait_for(process.wait(), 20) == 0
+    assert f"http://127.0.0.1:{broker}/?room=demo" in shown
+    assert f"http://127.0.0.1:{broker}/operator#key=" in shown
+    assert "Drawn by cpu" in shown
+    assert "--renderer wgpu" in shown
+
+
 async def test_taken_port_is_named_with_a_remedy(farm: Farm, tmp_path: Path) -> None:
     taken = farm.settings.base.broker.port
     code, _, errors = await run("up", "--state-dir", str(tmp_path), "--set", f"broker.port={taken}")
