@@ -1,38 +1,131 @@
-"""How much a viewer's network takes, and what that means for the source: pure functions of what RTCP told.
+"""How much a viewer's network takes, and what that means for the source. Pure: what RTCP told goes in.
 
 A viewer's estimate follows the loss-based half of Google congestion control (draft-ietf-rmcat-gcc-02, section 6):
-loss under 2% raises it, over 10% lowers it, in between holds it; the receiver's own estimate (REMB) caps it.
+little loss raises it, much lowers it, and the receiver's own estimate (REMB) caps it. Two things are added. A round
+trip that has grown tells of a queue before the queue overflows, so a stream does not stand in one; and where there is
+none, some loss is the radio's and no reason to stop growing. The estimate begins with what the client measured before
+joining, and falls from what was really sent, not from what was hoped for.
+
 A stream's bitrate is what the slowest comfortable majority of its viewers takes, so that one bad line does not spoil
 the picture of a thousand.
 """
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
 MIN_BITRATE_BPS = 150_000.0
 MAX_BITRATE_BPS = 20_000_000.0
 START_BITRATE_BPS = 2_500_000.0
-RAISE_PER_S = 1.08
+PROBE_HEADROOM = 0.8
+"""Share of the bandwidth a client measured that the stream may take at first."""
+REMB_HEADROOM = 0.95
 LOW_LOSS = 0.02
 HIGH_LOSS = 0.10
-REMB_HEADROOM = 0.95
+SEVERE_LOSS = 0.25
+"""So much is no radio's whim: the line carries what arrived, and its queue must drain before its length can be seen."""
+SHORT_QUEUE_MS = 30.0
+LONG_QUEUE_MS = 80.0
+RAISE_PER_S = 1.08
+CAUTIOUS_RAISE_PER_S = 1.02
+"""With some loss but no queue, and near the rate at which the line last suffered."""
+NEAR = (0.8, 1.15)
+"""Shares of that rate between which caution rules; beyond, the line must have grown."""
+DRAIN_PER_S = 0.85
+"""With a long queue."""
+DRAIN_SHARE = 0.7
+"""Of what arrived while much more was sent; what arrived includes what filled the queue."""
+REPORTS_TO_KNOW = 3
+"""So many reports it takes to know the shortest round trip."""
+REMB_USED_SHARE = 0.7
+"""A receiver that is sent less than this share of its estimate estimates what it is sent, not what its line takes."""
+TELLING_BITRATE_BPS = 2 * MIN_BITRATE_BPS
+"""A stream that sends less than this, a picture at rest, says nothing of what the line takes."""
+LEAST_RTT_DRIFT_MS_PER_S = 1.0
+"""The shortest round trip is forgotten so fast: routes change."""
 MINORITY = 0.2
 """Share of viewers with the worst lines that do not slow the others down (conference); one of few always counts."""
 
 
-def next_estimate_bps(previous_bps: float, loss: float, remb_bps: float, elapsed_s: float) -> float:
-    """The viewer's estimate after `elapsed_s` with this fraction of packets lost. NaN stands for not reported."""
-    estimate = previous_bps
-    if not math.isnan(loss):
-        if loss > HIGH_LOSS:
-            estimate *= (1.0 - 0.5 * loss) ** min(elapsed_s, 2.0)
-        elif loss < LOW_LOSS:
-            estimate *= RAISE_PER_S ** min(elapsed_s, 2.0)
-    if not math.isnan(remb_bps):
-        estimate = min(estimate, remb_bps * REMB_HEADROOM)
-    return min(max(estimate, MIN_BITRATE_BPS), MAX_BITRATE_BPS)
+@dataclass(frozen=True, slots=True)
+class LineReport:
+    """What came in about one viewer's line within about a second; NaN stands for nothing new."""
+
+    sent_bps: float
+    rtt_ms: float
+    loss: float
+    remb_bps: float
+
+
+class LineEstimate:
+    """What one viewer's line takes. `bandwidth_bps` is what the client measured before joining, if it did."""
+
+    def __init__(self, bandwidth_bps: float | None = None) -> None:
+        self.bps = START_BITRATE_BPS
+        if bandwidth_bps is not None:
+            self.bps = min(max(bandwidth_bps * PROBE_HEADROOM, MIN_BITRATE_BPS), START_BITRATE_BPS)
+        self._least_rtt_ms = math.inf
+        self._suffered_bps = math.nan
+        """The rate at which the line last had a long queue or much loss; NaN if it was far exceeded."""
+        self._silent_s = 0.0
+        self._reports = 0
+        self._was_severe = False
+
+    def update(self, report: LineReport, elapsed_s: float) -> None:
+        """Take what came in during the last `elapsed_s`."""
+        estimate = self.bps
+        self._silent_s += elapsed_s
+        if not math.isnan(report.loss):
+            queue_ms = self._queue_ms(report.rtt_ms, self._silent_s)
+            estimate = self._next_bps(report, queue_ms, min(self._silent_s, 2.0))
+            self._silent_s = 0.0
+        if report.sent_bps >= report.remb_bps * REMB_USED_SHARE:
+            estimate = min(estimate, report.remb_bps * REMB_HEADROOM)
+        self.bps = min(max(estimate, MIN_BITRATE_BPS), MAX_BITRATE_BPS)
+
+    def _next_bps(self, report: LineReport, queue_ms: float, elapsed_s: float) -> float:
+        estimate, loss = self.bps, report.loss
+        if report.sent_bps >= TELLING_BITRATE_BPS:
+            if loss > SEVERE_LOSS:
+                return self._after_severe_loss(report, queue_ms)
+            if loss > HIGH_LOSS or queue_ms > LONG_QUEUE_MS:
+                estimate = self._suffered_bps = min(estimate, report.sent_bps)
+        self._was_severe = False
+        low, high = NEAR
+        careful = low * self._suffered_bps <= estimate <= high * self._suffered_bps
+        return estimate * math.pow(_factor_per_s(loss, queue_ms, careful=careful), elapsed_s)
+
+    def _after_severe_loss(self, report: LineReport, queue_ms: float) -> float:
+        """Fall to what arrived; but a line that was cut for a moment, and so has no queue, is given a second chance."""
+        was_cut = queue_ms <= SHORT_QUEUE_MS and self._reports > REPORTS_TO_KNOW and not self._was_severe
+        self._was_severe = True
+        if was_cut:
+            return self.bps
+        self._suffered_bps = math.nan
+        return min(self.bps, report.sent_bps * (1.0 - report.loss) * DRAIN_SHARE)
+
+    def _queue_ms(self, rtt_ms: float, elapsed_s: float) -> float:
+        """By how much the round trip exceeds the shortest one; NaN if unknown."""
+        if math.isnan(rtt_ms):
+            return math.nan
+        self._reports += 1
+        self._least_rtt_ms = min(rtt_ms, self._least_rtt_ms + LEAST_RTT_DRIFT_MS_PER_S * elapsed_s)
+        return rtt_ms - self._least_rtt_ms
+
+
+def _factor_per_s(loss: float, queue_ms: float, *, careful: bool) -> float:
+    """How the estimate changes in a second."""
+    if loss > HIGH_LOSS:
+        return 1.0 - 0.5 * loss
+    if queue_ms > LONG_QUEUE_MS:
+        return DRAIN_PER_S
+    if queue_ms > SHORT_QUEUE_MS:
+        return 1.0
+    if loss < LOW_LOSS:
+        return CAUTIOUS_RAISE_PER_S if careful else RAISE_PER_S
+    return CAUTIOUS_RAISE_PER_S if queue_ms <= SHORT_QUEUE_MS else 1.0
 
 
 def stream_bitrate_bps(estimates_bps: Iterable[float]) -> float | None:

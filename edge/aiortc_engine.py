@@ -8,7 +8,9 @@ address that has not proved it holds the session's credentials.
 
 import asyncio
 import fractions
+import math
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -25,6 +27,7 @@ from aiortc.rtp import (
     RTCP_PSFB_PLI,
     AnyRtcpPacket,
     RtcpPsfbPacket,
+    RtcpReceiverInfo,
     RtcpRrPacket,
     RtcpSrPacket,
     RtpPacket,
@@ -36,6 +39,7 @@ from numpy.typing import NDArray
 from broker.protocol import Codec, EndReason, H264Profile
 from edge import ice_guard
 from edge.engine import VIEWER_STATISTICS, MediaFrame, OfferError, ViewerHandler, ViewerSettings
+from edge.retransmission import RetransmissionBudget
 
 _log = structlog.get_logger(__name__)
 
@@ -136,21 +140,32 @@ class _Viewer:
         self.rtt_ms = self.jitter_ms = self.loss = self.estimate_bps = float("nan")
         self.sent_bytes = 0
         self.packets_sent = 0
+        self.reports = 0
         self.keyframe_requests = 0
+        self.retransmissions = RetransmissionBudget()
         self._engine = engine
 
-    def take_rtcp(self, packet: AnyRtcpPacket, ssrc: int) -> None:
+    def take_rtcp(self, packet: AnyRtcpPacket, sender: aiortc.RTCRtpSender) -> None:
         """Read what the engine needs off an RTCP packet for our video."""
+        ssrc = sender._ssrc
         if isinstance(packet, RtcpRrPacket | RtcpSrPacket):
             for report in packet.reports:
                 if report.ssrc == ssrc:
-                    self.loss = report.fraction_lost / 256.0
-                    self.jitter_ms = report.jitter / 90.0
+                    self._take_report(report, vars(sender))
         elif isinstance(packet, RtcpPsfbPacket) and packet.fmt in (RTCP_PSFB_PLI, RTCP_PSFB_FIR):
             self.keyframe_requests += 1
             self._engine.handler.on_keyframe_needed(self.settings.stream)
         elif isinstance(packet, RtcpPsfbPacket) and packet.fmt == RTCP_PSFB_APP:
             self._take_remb(packet, ssrc)
+
+    def _take_report(self, report: RtcpReceiverInfo, sender: dict[str, Any]) -> None:
+        """Loss, jitter, and the round trip as it was this time: aiortc's own is a mean over many seconds."""
+        self.reports += 1
+        self.loss = report.fraction_lost / 256.0
+        self.jitter_ms = report.jitter / 90.0
+        if report.dlsr and report.lsr == sender["_RTCRtpSender__lsr"]:
+            away_s = time.time() - sender["_RTCRtpSender__lsr_time"]
+            self.rtt_ms = max(0.0, (away_s - report.dlsr / 65_536) * 1000.0)
 
     def _take_remb(self, packet: RtcpPsfbPacket, ssrc: int) -> None:
         try:
@@ -167,6 +182,7 @@ class _Viewer:
             self.rtt_ms,
             self.jitter_ms,
             self.loss,
+            self.reports,
             self.estimate_bps,
             self.sent_bytes,
             self.packets_sent,
@@ -229,6 +245,7 @@ class AiortcEngine:
         for transceiver in viewer.connection.getTransceivers():
             if transceiver.kind == "video":
                 self._tap_rtcp(viewer, transceiver.sender)
+                self._limit_retransmissions(viewer, transceiver.sender)
                 self._tap_sending(viewer, transceiver.sender)
             else:
                 vars(transceiver.receiver)["_handle_rtp_packet"] = self._voice_sink(viewer)
@@ -239,8 +256,11 @@ class AiortcEngine:
 
         async def send(data: bytes) -> None:
             await inner(data)
+            if 64 <= data[1] & 0x7F < 96 or data[8:12] != video_ssrc:
+                return
+            viewer.retransmissions.earn()
             leaving = viewer.video.leaving
-            if leaving is not None and not 64 <= data[1] & 0x7F < 96 and data[8:12] == video_ssrc:
+            if leaving is not None:
                 viewer.video.leaving = None
                 self.handler.on_picture_leaving(viewer.settings.session, leaving)
 
@@ -250,13 +270,20 @@ class AiortcEngine:
         inner = sender._handle_rtcp_packet
 
         async def handle(packet: AnyRtcpPacket) -> None:
-            viewer.take_rtcp(packet, sender._ssrc)
+            viewer.take_rtcp(packet, sender)
             await inner(packet)
-            rtt_s = vars(sender)["_RTCRtpSender__rtt"]
-            if rtt_s is not None:
-                viewer.rtt_ms = max(0.0, rtt_s * 1000.0)
 
         vars(sender)["_handle_rtcp_packet"] = handle
+
+    def _limit_retransmissions(self, viewer: _Viewer, sender: "aiortc.RTCRtpSender") -> None:
+        inner, now = sender._retransmit, asyncio.get_running_loop().time
+
+        async def retransmit(sequence_number: int) -> None:
+            rtt_s = 0.0 if math.isnan(viewer.rtt_ms) else viewer.rtt_ms / 1000.0
+            if viewer.retransmissions.allows(sequence_number, rtt_s, now()):
+                await inner(sequence_number)
+
+        vars(sender)["_retransmit"] = retransmit
 
     def _voice_sink(self, viewer: _Viewer) -> Callable[..., Awaitable[None]]:
         """Hand on Opus undecoded, in order; a packet that was overtaken is lost, as sound does not wait."""

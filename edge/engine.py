@@ -19,6 +19,7 @@ VIEWER_STATISTICS = np.dtype(
         ("rtt_ms", "f4"),
         ("jitter_ms", "f4"),
         ("loss", "f4"),
+        ("reports", "u8"),
         ("estimate_bps", "f8"),
         ("sent_bytes", "u8"),
         ("packets_sent", "u8"),
@@ -26,7 +27,11 @@ VIEWER_STATISTICS = np.dtype(
         ("keyframe_requests", "u8"),
     ]
 )
-"""One row a viewer. Counters run from the viewer's start; NaN stands for not measured yet."""
+"""One row a viewer. Counters run from the viewer's start; NaN stands for not measured yet.
+
+`rtt_ms`, `jitter_ms` and `loss` are those of the latest receiver report (RFC 3550, section 6.4.2) for the video;
+`reports` counts these. `estimate_bps` is the receiver's own (REMB).
+"""
 
 
 class OfferError(Exception):

@@ -27,7 +27,7 @@ from broker.protocol import (
     ViewerReport,
 )
 from broker.token_bucket import TokenBucket
-from edge.adaptation import START_BITRATE_BPS, next_estimate_bps, stream_bitrate_bps
+from edge.adaptation import LineEstimate, LineReport, stream_bitrate_bps
 from edge.engine import MediaEngine
 from edge.input_timer import TIMINGS_KEPT, InputTimer
 from edge.switching import SourceFrame, StreamSwitch
@@ -63,9 +63,10 @@ SourceKey = tuple[TrunkConnection, int]
 @dataclass(slots=True)
 class _Session:
     put: PutSession
+    line: LineEstimate
     connected: bool = False
-    estimate_bps: float = START_BITRATE_BPS
     sent_bytes: int = 0
+    reports: int = 0
     client_report: protocol.ClientReport | None = None
     bucket: TokenBucket = field(
         default_factory=lambda: TokenBucket(protocol.MAX_CLIENT_MESSAGES_PER_S, protocol.MAX_CLIENT_MESSAGES_PER_S)
@@ -153,7 +154,7 @@ class StreamHub:
         """Admit a session or update it."""
         known = self._sessions.get(put.session)
         if known is None:
-            self._sessions[put.session] = _Session(put)
+            self._sessions[put.session] = _Session(put, LineEstimate(put.bandwidth_bps))
         else:
             self._update_session(known, put)
         stream = self._streams.setdefault(put.stream, _Stream(put.stream))
@@ -419,12 +420,12 @@ class StreamHub:
             self._request_keyframe_if_due(stream)
 
     def _report(self, name: str, session: _Session, row: NDArray[np.void], elapsed_s: float) -> ViewerReport:
-        session.estimate_bps = next_estimate_bps(
-            session.estimate_bps, float(row["loss"]), float(row["estimate_bps"]), elapsed_s
-        )
         sent_bytes = int(row["sent_bytes"])
         sent_bps = max(0, sent_bytes - session.sent_bytes) * 8.0 / max(elapsed_s, 1e-3)
         session.sent_bytes = sent_bytes
+        is_news, session.reports = int(row["reports"]) != session.reports, int(row["reports"])
+        rtt_ms, loss = (float(row["rtt_ms"]), float(row["loss"])) if is_news else (math.nan, math.nan)
+        session.line.update(LineReport(sent_bps, rtt_ms, loss, float(row["estimate_bps"])), elapsed_s)
         session.refused_messages = 0
         claimed = session.client_report
         session.client_report = None
@@ -434,7 +435,7 @@ class StreamHub:
             jitter_ms=_known(row["jitter_ms"]),
             loss=_known(row["loss"]),
             sent_bps=sent_bps,
-            estimate_bps=session.estimate_bps,
+            estimate_bps=session.line.bps,
             **(msgspec.structs.asdict(claimed) if claimed is not None else {}),
         )
 
@@ -443,7 +444,7 @@ class StreamHub:
         if owner is None:
             return
         connection, channel = owner
-        watching = [session.estimate_bps for session in stream.sessions.values() if session.connected]
+        watching = [session.line.bps for session in stream.sessions.values() if session.connected]
         feedback = StreamFeedback(viewers=len(watching), bitrate_bps=stream_bitrate_bps(watching))
         connection.send_feedback(channel, feedback)
 

@@ -3,8 +3,9 @@
 One unit is one 1280x720 view at 30 frames/s. The core counts in thousandths of it (milliunits), because
 integers add up exactly and a claim must never be refused or granted by a rounding error.
 
-Where capacity is scarce a viewer gets less than was wished, rung by rung down a `PictureLadder`, before being
-refused. A view that was stepped down stays so until it is placed anew: it does not grow back when others leave.
+Where the client's line is narrow, or capacity is scarce, a viewer gets less than was wished, rung by rung down a
+`PictureLadder`, before being refused. A view that was stepped down stays so until it is placed anew: it does not grow
+back when others leave.
 """
 
 import heapq
@@ -20,6 +21,10 @@ MIN_SIDE_PIXELS = 160
 MIN_BITRATE_BPS = 300_000
 BITS_PER_PIXEL = 0.12
 """About 3.3 Mbit/s at 720p30: clean pictures from x264 superfast."""
+LEAST_BITS_PER_PIXEL = 0.045
+"""About 1.2 Mbit/s at 720p30: below it a smaller picture looks better."""
+BANDWIDTH_SHARE = 0.8
+"""How much of a client's measured bandwidth the picture may count on."""
 
 CodecChoice = tuple[Codec, H264Profile | None]
 
@@ -62,6 +67,11 @@ class Picture(Struct, frozen=True, kw_only=True):
         """Where adaptive bitrate stops rising."""
         return max(MIN_BITRATE_BPS, int(self.width * self.height * self.fps * BITS_PER_PIXEL))
 
+    @property
+    def least_bitrate_bps(self) -> int:
+        """The bitrate below which a smaller picture looks better."""
+        return int(self.width * self.height * self.fps * LEAST_BITS_PER_PIXEL)
+
 
 def codec_choices(capabilities: Sequence[VideoCapability]) -> list[CodecChoice]:
     """What a client can play, best first: H.264 main (High decoders play it too), constrained baseline, VP8."""
@@ -93,6 +103,14 @@ def own_picture(viewport: Viewport, limits: PictureLimits, choice: CodecChoice) 
 def stage_picture(choice: CodecChoice) -> Picture:
     """The conference stage: the same for everyone, whatever their screens."""
     return Picture(width=1280, height=720, fps=30, codec=choice[0], profile=choice[1])
+
+
+def within_bandwidth(wished: Picture, bandwidth_bps: float | None, ladder: PictureLadder) -> Picture:
+    """The best rung whose pictures are still fair at this bandwidth (`None`: unknown), or the lowest."""
+    if bandwidth_bps is None:
+        return wished
+    pictures = rungs(wished, ladder)
+    return next((p for p in pictures if p.least_bitrate_bps <= bandwidth_bps * BANDWIDTH_SHARE), pictures[-1])
 
 
 def rungs(wished: Picture, ladder: PictureLadder) -> list[Picture]:

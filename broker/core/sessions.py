@@ -21,6 +21,7 @@ from broker.core.picture import (
     rungs,
     stage_choices,
     stage_picture,
+    within_bandwidth,
 )
 from broker.core.placement import RETRY_WHEN_FULL_S, EdgeOffer, Placement, PlacementRequest, largest_free, place
 from broker.core.refusals import Refusal, RefusalKind
@@ -105,13 +106,19 @@ def _view_for(state: State, room: RoomRecord, request: Join) -> tuple[ViewRecord
     """The view this participant will watch, and whether it is new."""
     if room.mode is not Mode.CONFERENCE:
         choice = _playable(state, codec_choices(request.codecs))
-        picture = own_picture(request.viewport, state.settings.picture, choice)
+        wished = own_picture(request.viewport, state.settings.picture, choice)
+        picture = within_bandwidth(wished, _bandwidth_bps(request.probes), state.settings.ladder)
         return _new_view(request, picture, request.participant), True
     choice = _playable(state, stage_choices(request.codecs))
     for view in views.room_views(state, room):
         if view.picture.codec is choice[0]:
             return view, False
     return _new_view(request, stage_picture(choice), None), True
+
+
+def _bandwidth_bps(probes: Sequence[Probe]) -> float | None:
+    """What the client's line takes: its best measurement, as the edge is not chosen yet."""
+    return max((probe.bandwidth_bps for probe in probes if probe.bandwidth_bps is not None), default=None)
 
 
 def _new_view(request: Join, wished: Picture, participant: str | None) -> ViewRecord:

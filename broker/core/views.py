@@ -57,6 +57,7 @@ def put_session(state: State, session: SessionRecord) -> None:
         codec=view.picture.codec,
         profile=view.picture.profile,
         state=session.state,
+        bandwidth_bps=next((probe.bandwidth_bps for probe in session.probes if probe.edge == session.edge), None),
     )
     state.emit(Send(edge_key(session.edge), message))
 

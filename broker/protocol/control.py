@@ -233,6 +233,8 @@ class PutSession(Tagged, frozen=True):
     codec: Codec
     profile: H264Profile | None
     state: SessionState
+    bandwidth_bps: Annotated[float, Meta(ge=0, le=1e11)] | None = None
+    """What the client measured to this edge before joining; its stream begins within it."""
 
 
 class DropSession(Tagged, frozen=True):

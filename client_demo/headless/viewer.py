@@ -10,7 +10,6 @@ import av
 import numpy as np
 import structlog
 from aiortc import RTCBundlePolicy, RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
-from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from aiortc.rtp import RtpPacket
 
@@ -26,6 +25,7 @@ from broker.protocol import (
 )
 from client_demo.headless import barcode
 from client_demo.headless.api import BrokerClient
+from client_demo.headless.jitter_buffer import PromptJitterBuffer
 
 _log = structlog.get_logger(__name__)
 
@@ -52,23 +52,6 @@ class Reception:
     last_frame_number: int | None = None
     last_input: int | None = None
     input_to_photon_ms: list[float] = field(default_factory=list)
-
-
-class PromptJitterBuffer(JitterBuffer):
-    """aiortc's jitter buffer gives a frame out when the next one begins; this one at its marker bit (RFC 6184, 5.1)."""
-
-    def _remove_frame(self, sequence_number: int) -> JitterFrame | None:
-        packets: list[RtpPacket] = []
-        for count in range(self._capacity):
-            packet = self._packets[((self._origin or 0) + count) % self._capacity]
-            if packet is None or (packets and packet.timestamp != packets[0].timestamp):
-                break
-            packets.append(packet)
-            if packet.marker:
-                frame = JitterFrame(b"".join(vars(entry)["_data"] for entry in packets), packet.timestamp)
-                self.remove(len(packets))
-                return frame
-        return super()._remove_frame(sequence_number)
 
 
 class HeadlessViewer:
@@ -154,7 +137,7 @@ class HeadlessViewer:
     def _take_track(self, track: MediaStreamTrack) -> None:
         receiver = next(entry for entry in self._connection.getReceivers() if entry.track is track)
         buffers = vars(receiver)
-        buffers["_RTCRtpReceiver__jitter_buffer"] = PromptJitterBuffer(capacity=512, is_video=True)
+        buffers["_RTCRtpReceiver__jitter_buffer"] = PromptJitterBuffer()
         inner = receiver._handle_rtp_packet
 
         async def count(packet: RtpPacket, arrival_time_ms: int) -> None:

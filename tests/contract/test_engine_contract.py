@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from aiortc import AudioStreamTrack, RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamTrack
+from aiortc.rtp import RtpPacket
 
 from broker.protocol import Codec, EndReason, H264Profile
 from edge.aiortc_engine import AiortcEngine
@@ -229,6 +230,30 @@ async def test_two_viewers_share_a_stream_and_a_slow_start_harms_neither(engine)
             before = first.pictures.qsize()
             await play_until(media, camera, lambda: second.pictures.qsize() >= 5)
             assert first.pictures.qsize() > before
+
+
+async def test_storm_of_repeat_requests_is_answered_within_a_budget(engine) -> None:
+    media, handler = engine
+    async with viewing(media, settings(profile=H264Profile.CONSTRAINED_BASELINE)) as client:
+        await soon(handler.connected.get())
+        (receiver,) = client.connection.getReceivers()
+        arrived: list[RtpPacket] = []
+        inner = receiver._handle_rtp_packet
+
+        async def note(packet: RtpPacket, arrival_time_ms: int) -> None:
+            arrived.append(packet)
+            await inner(packet, arrival_time_ms=arrival_time_ms)
+
+        vars(receiver)["_handle_rtp_packet"] = note
+        await play_until(media, Camera(profile=H264Profile.CONSTRAINED_BASELINE), lambda: len(arrived) >= 30)
+        numbers = [packet.sequence_number for packet in arrived]
+        ssrc = arrived[0].ssrc
+        for _ in range(100):
+            await receiver._send_rtcp_nack(ssrc, numbers)
+        await asyncio.sleep(1.0)
+        repeats = len(arrived) - len(numbers)
+        assert repeats >= len(numbers), "what was lost is sent again"
+        assert repeats <= 80, "3,000 requests are not answered with 3,000 packets"
 
 
 async def test_messages_travel_both_ways_on_the_channel_they_were_sent_on(engine) -> None:

@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from broker.core.picture import Picture, PictureLadder, fit, own_picture, rungs
+from broker.core.picture import Picture, PictureLadder, fit, own_picture, rungs, within_bandwidth
 from broker.core.refusals import RefusalKind
 from broker.core.state import node_pool
 from broker.protocol import Codec, EndReason, Mode, PutView, Viewport
@@ -185,3 +185,19 @@ def test_a_view_that_moves_back_before_it_has_arrived_is_claimed_once():
     farm.start_view(view)
     assert view.previous == []
     assert farm.state.ledger.claimed(node_pool(str(view.node))) == 1000
+
+
+@pytest.mark.parametrize(
+    ("bandwidth_bps", "size"),
+    [
+        (None, (1280, 720, 30)),
+        (5e6, (1280, 720, 30)),
+        (1.2e6, (960, 540, 30)),
+        (600_000, (640, 360, 30)),
+        (250_000, (640, 360, 15)),
+        (10_000, (320, 180, 15)),
+    ],
+)
+def test_narrow_line_gets_a_smaller_picture(bandwidth_bps: float | None, size: tuple[int, int, int]) -> None:
+    fair = within_bandwidth(picture(), bandwidth_bps, LADDER)
+    assert (fair.width, fair.height, fair.fps) == size
