@@ -150,7 +150,7 @@ def _scaled(wished: Picture, scale: float, rate: float, min_long_side: int) -> P
     return structs.replace(
         wished,
         width=_even(wished.width * scale),
-        height=_even(wished.height * scale),
+        height=_fourth(wished.height * scale),
         fps=max(1, math.floor(wished.fps * rate)),
     )
 
@@ -161,8 +161,13 @@ def _limited(width: int, height: int, limits: PictureLimits) -> tuple[int, int]:
         limits.max_long_side / max(width, height),
         math.sqrt(limits.max_pixels / (width * height)),
     )
-    return _even(width * scale), _even(height * scale)
+    return _even(width * scale), _fourth(height * scale)
 
 
 def _even(side: float) -> int:
     return max(MIN_SIDE_PIXELS, int(side + 1e-6) // 2 * 2)
+
+
+def _fourth(side: float) -> int:
+    """Encoders share a picture's memory if its height is a multiple of four, and must copy it otherwise."""
+    return max(MIN_SIDE_PIXELS, int(side + 1e-6) // 4 * 4)

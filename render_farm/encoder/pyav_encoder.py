@@ -116,7 +116,7 @@ class PyAvEncoder:
             if frame.layout.value in self._parameters.layouts:
                 self._layout = frame.layout
             self._open()
-        picture = av.VideoFrame.from_numpy_buffer(frame.pixels, format=frame.layout.value)
+        picture = _aliased(frame)
         picture.pts = self._pts
         picture.pict_type = PictureType.I if keyframe else PictureType.NONE
         _signal_color(picture)
@@ -159,6 +159,14 @@ def _open_context(
         size = f"{settings.width}x{settings.height} at {settings.fps}/s"
         raise EncoderError(f"{parameters.name} cannot be opened for {size}: {error}") from error
     return context
+
+
+def _aliased(frame: PlanarFrame) -> av.VideoFrame:
+    """The frame for libav, sharing its memory if it can."""
+    if frame.height % 4:
+        # PyAV takes a buffer's height down to a multiple of four, which would shift its chroma; a copy is right.
+        return av.VideoFrame.from_ndarray(frame.pixels, format=frame.layout.value)
+    return av.VideoFrame.from_numpy_buffer(frame.pixels, format=frame.layout.value)
 
 
 def _signal_color(picture: av.VideoFrame) -> None:

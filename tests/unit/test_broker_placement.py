@@ -136,7 +136,7 @@ def test_many_joins_spread_over_equal_nodes():
         (Viewport(width=1920, height=1080), (1280, 720)),
         (Viewport(width=1080, height=1920), (720, 1280)),
         (Viewport(width=2000, height=2000), (960, 960)),
-        (Viewport(width=801, height=451), (800, 450)),
+        (Viewport(width=801, height=451), (800, 448)),
         (Viewport(width=1, height=1), (160, 160)),
         (Viewport(width=16_384, height=10), (1280, 160)),
     ],
@@ -149,7 +149,7 @@ def test_pictures_keep_the_viewports_aspect_within_the_limits(viewport, size):
 @given(st.integers(1, 16_384), st.integers(1, 16_384), st.integers(1, 120))
 def test_pictures_are_always_encodable_and_affordable(width, height, max_fps):
     picture = own_picture(Viewport(width=width, height=height, max_fps=max_fps), LIMITS, BASELINE)
-    assert picture.width % 2 == picture.height % 2 == 0
+    assert picture.width % 2 == picture.height % 4 == 0
     assert min(picture.width, picture.height) >= 160
     assert max(picture.width, picture.height) <= 1280
     assert picture.width * picture.height <= 1280 * 720

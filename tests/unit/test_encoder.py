@@ -97,6 +97,30 @@ def test_every_frame_gives_its_picture_at_once(settings: EncoderSettings, walk: 
 
 
 @EVERY
+@pytest.mark.parametrize("layout", list(PixelLayout))
+@pytest.mark.parametrize(("width", "height"), [(320, 240), (320, 238), (1278, 718), (844, 390)])
+def test_colours_stay_where_the_brightness_is(
+    settings: EncoderSettings, layout: PixelLayout, width: int, height: int
+) -> None:
+    border = height // 2 // 2 * 2
+    pixels = np.full((height * 3 // 2, width), 90, np.uint8)
+    pixels[border:height] = 170
+    chroma = np.full((2, height // 2, width // 2), 90, np.uint8)
+    chroma[:, border // 2 :] = 170
+    planes = chroma if layout is PixelLayout.I420 else chroma.transpose(1, 2, 0)
+    pixels[height:] = planes.reshape(height // 2, width)
+    encoder, decoder = open_encoder(replace(settings, width=width, height=height)), Decoder(settings)
+    frame = PlanarFrame(pixels, width, height, layout)
+    for _ in range(3):
+        received = decoder.decode(encoder.encode(frame).payload)
+    encoder.close()
+    assert received is not None
+    seen = received[height:].reshape(2, height // 2, width // 2).astype(int)
+    assert (abs(seen[:, : border // 2 - 1] - 90) < 12).all()
+    assert (abs(seen[:, border // 2 + 1 :] - 170) < 12).all()
+
+
+@EVERY
 @pytest.mark.parametrize(("width", "height"), [(160, 160), (360, 640), (1278, 718), (1920, 1080)])
 def test_any_even_size_can_be_encoded(settings: EncoderSettings, width: int, height: int) -> None:
     encoder, decoder = open_encoder(replace(settings, width=width, height=height)), Decoder(settings)
