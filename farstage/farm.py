@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -185,14 +185,23 @@ class Farm:
                 await asyncio.sleep(0.1)
         self.settings.progress(f"{name} is ready")
 
-    async def supervise(self) -> None:
-        """Start again whatever stops by itself, until cancelled."""
+    async def supervise(self, restarted: Callable[[str], Awaitable[None]] | None = None) -> None:
+        """Start again whatever stops by itself, until cancelled; `restarted` is told the name once it is ready."""
         while True:
             await asyncio.sleep(RESTART_PAUSE_S)
             for role in self.roles.values():
                 if role.process is not None and not role.running:
                     self.settings.progress(f"{role.name} stopped (exit {role.process.returncode}); starting it again")
                     role.start()
+                    await self._tell_when_ready(role, restarted)
+
+    async def _tell_when_ready(self, role: Role, restarted: Callable[[str], Awaitable[None]] | None) -> None:
+        try:
+            await self.wait_ready(role.name)
+            if restarted is not None:
+                await restarted(role.name)
+        except FarmError as error:
+            self.settings.progress(str(error))
 
     def kill(self, name: str, signal_number: int = signal.SIGKILL) -> None:
         """Send a signal to one role, for tests of its loss."""

@@ -6,18 +6,21 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import aiohttp
 import msgspec
 
 from broker.protocol import Mode, NodeCapability, RoomCreate
-from client_demo.headless.api import BrokerClient
+from client_demo.headless.api import BrokerClient, Refused
 from farstage.config import Config
-from farstage.farm import Farm, FarmSettings
+from farstage.farm import Farm, FarmError, FarmSettings
 
 DEMO_ROOMS = (
     RoomCreate(room="demo", mode=Mode.EXPLORE, open=True, empty_timeout_s=0),
     RoomCreate(room="relics", mode=Mode.GALLERY, open=True, empty_timeout_s=0),
     RoomCreate(room="hall", mode=Mode.CONFERENCE, open=True, empty_timeout_s=0, max_participants=1000),
 )
+OPEN_ROOMS_TRIES = 25
+OPEN_ROOMS_PAUSE_S = 0.2
 ALL_INTERFACES = ("0.0.0.0", "::")
 
 
@@ -38,18 +41,43 @@ async def run(
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    settings = FarmSettings(reachable(config), state_dir, nodes, progress)
-    async with Farm(settings) as farm:
-        async with BrokerClient(farm.broker_url, farm.api_key) as client:
+    serving = asyncio.create_task(_serve(FarmSettings(reachable(config), state_dir, nodes, progress), ready))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if stopping.done():
+        progress("stopping")
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        return
+    stopping.cancel()
+    await serving
+
+
+async def _serve(settings: FarmSettings, ready: Callable[[Links], None]) -> None:
+    async with Farm(settings) as farm, BrokerClient(farm.broker_url, farm.api_key) as client:
+        await _open_rooms(client)
+        (node, *_) = await client.nodes()
+        ready(_links(farm, node.capability))
+
+        async def restarted(role: str) -> None:
+            if role == "broker":  # in memory, its rooms went with it
+                await _open_rooms(client)
+
+        await farm.supervise(restarted)
+
+
+async def _open_rooms(client: BrokerClient) -> None:
+    """Make the demo rooms; a broker that has just started is asked again. Raises `FarmError`."""
+    last: Exception | None = None
+    for _ in range(OPEN_ROOMS_TRIES):
+        try:
             for room in DEMO_ROOMS:
                 await client.ensure_room(room)
-            (node, *_) = await client.nodes()
-        ready(_links(farm, node.capability))
-        supervisor = asyncio.create_task(farm.supervise())
-        await stop.wait()
-        supervisor.cancel()
-        await asyncio.gather(supervisor, return_exceptions=True)
-        progress("stopping")
+            return
+        except (Refused, aiohttp.ClientError, OSError) as error:
+            last = error
+            await asyncio.sleep(OPEN_ROOMS_PAUSE_S)
+    raise FarmError(f"the demo rooms could not be opened: {last}")
 
 
 def reachable(config: Config) -> Config:

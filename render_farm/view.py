@@ -17,6 +17,10 @@ START_BITS_PER_PIXEL = 0.09
 """2.5 Mbit/s at 1280x720 and 30 frames/s."""
 BITRATE_STEP = 0.05
 """Smaller changes of the target are not worth reconfiguring the encoder."""
+INTERVAL_SMOOTHING = 0.1
+LONGEST_INTERVAL_S = 1.0
+"""A longer pause is a rest, not a frame rate."""
+PACE_RANGE = (0.75, 4.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,9 @@ class LiveView:
         self._encoder: VideoEncoder | None = None
         self._encoder_settings: EncoderSettings | None = None
         self._encoder_bitrate_bps = 0
+        self._interval_s = 1.0 / put.fps
+        """How far apart pictures really are, on average."""
+        self._last_capture_us = 0
         self._ended = False
 
     def _start_bitrate_bps(self) -> int:
@@ -60,8 +67,10 @@ class LiveView:
 
     def update(self, put: PutView) -> None:
         """The broker changed the view."""
+        if put.fps != self.put.fps:
+            self.pacing.set_fps(put.fps)
+            self._interval_s = 1.0 / put.fps
         self.put = put
-        self.pacing.set_fps(put.fps)
 
     @property
     def watched(self) -> bool:
@@ -90,6 +99,7 @@ class LiveView:
                 self.close_encoder()
 
     def _encode(self, frame: PlanarFrame, shot: Shot) -> EncodedPicture | None:
+        self._note_interval(shot)
         encoder = self._open_encoder()
         if self._stamped:
             stamp = barcode.Stamp(shot.frame_number, shot.capture_time_us // 1000, shot.input_sequence)
@@ -98,17 +108,29 @@ class LiveView:
             return encoder.refine(frame, step=shot.refinement_step)
         return encoder.encode(frame, keyframe=shot.keyframe)
 
+    def _note_interval(self, shot: Shot) -> None:
+        interval_s = (shot.capture_time_us - self._last_capture_us) / 1e6
+        self._last_capture_us = shot.capture_time_us
+        if 0.0 < interval_s < LONGEST_INTERVAL_S:
+            self._interval_s += INTERVAL_SMOOTHING * (interval_s - self._interval_s)
+
+    def _paced_bitrate_bps(self) -> int:
+        """The bitrate to ask an encoder for that believes in `put.fps`, where pictures come slower or faster."""
+        low, high = PACE_RANGE
+        return round(self._bitrate_bps * min(max(self._interval_s * self.put.fps, low), high))
+
     def _open_encoder(self) -> VideoEncoder:
         put = self.put
-        wanted = EncoderSettings(put.codec, put.width, put.height, put.fps, self._bitrate_bps, put.profile)
+        bitrate_bps = self._paced_bitrate_bps()
+        wanted = EncoderSettings(put.codec, put.width, put.height, put.fps, bitrate_bps, put.profile)
         known = self._encoder_settings
         if self._encoder is None or known is None or _shape(known) != _shape(wanted):
             self.close_encoder()
             self._encoder, self._encoder_settings = open_encoder(wanted), wanted
-            self._encoder_bitrate_bps = self._bitrate_bps
-        elif abs(self._bitrate_bps - self._encoder_bitrate_bps) > BITRATE_STEP * self._encoder_bitrate_bps:
-            self._encoder.set_bitrate(self._bitrate_bps)
-            self._encoder_bitrate_bps = self._bitrate_bps
+            self._encoder_bitrate_bps = bitrate_bps
+        elif abs(bitrate_bps - self._encoder_bitrate_bps) > BITRATE_STEP * self._encoder_bitrate_bps:
+            self._encoder.set_bitrate(bitrate_bps)
+            self._encoder_bitrate_bps = bitrate_bps
         return self._encoder
 
     def send(self, picture: EncodedPicture, shot: Shot) -> bool:

@@ -1,6 +1,7 @@
 """The commands as a person or a script runs them, in processes of their own."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -8,9 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import aiohttp
 import psutil
 import pytest
 
+from client_demo.headless.api import BrokerClient, Refused
 from farstage.bench_latency import free_ports
 from farstage.farm import Farm
 
@@ -124,6 +127,46 @@ async def test_up_tells_people_where_to_click_and_what_draws(tmp_path: Path) -> 
     assert f"http://127.0.0.1:{broker}/operator#key=" in shown
     assert "Drawn by cpu" in shown
     assert "--renderer wgpu" in shown
+
+
+async def test_up_stops_at_once_while_it_is_still_starting(tmp_path: Path) -> None:
+    broker, edge, node = free_ports(3)
+    ports = ["--set", f"broker.port={broker}", "--set", f"edge.port={edge}", "--set", f"node.port={node}"]
+    process = await asyncio.create_subprocess_exec(
+        *FARSTAGE, "up", "--state-dir", str(tmp_path), *ports, stderr=subprocess.PIPE
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(30):
+        while b"starting node-1" not in await process.stderr.readline():
+            pass
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    _, errors = await asyncio.wait_for(process.communicate(), 15)
+    assert process.returncode == 0, errors.decode()
+    _, alive = await asyncio.to_thread(psutil.wait_procs, children, 10)
+    assert alive == []
+
+
+async def test_up_opens_its_rooms_again_when_the_broker_was_lost(tmp_path: Path) -> None:
+    broker, edge, node = free_ports(3)
+    ports = ["--set", f"broker.port={broker}", "--set", f"edge.port={edge}", "--set", f"node.port={node}"]
+    process = await asyncio.create_subprocess_exec(
+        *FARSTAGE, "up", "--renderer", "cpu", "--state-dir", str(tmp_path), "--json", *ports, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    links = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
+    (lost,) = [child for child in psutil.Process(process.pid).children() if "broker" in child.cmdline()]
+    lost.kill()
+    await asyncio.to_thread(lost.wait, 10)
+    async with BrokerClient(f"http://127.0.0.1:{broker}", links["operator"].partition("#key=")[2]) as client:
+        async with asyncio.timeout(30):
+            while True:
+                with contextlib.suppress(aiohttp.ClientError, Refused):
+                    if {room.room for room in await client.rooms()} == {"demo", "relics", "hall"}:
+                        break
+                await asyncio.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    assert await asyncio.wait_for(process.wait(), 20) == 0
 
 
 async def test_taken_port_is_named_with_a_remedy(farm: Farm, tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -74,6 +76,20 @@ def test_bitrate_follows_what_the_network_takes_within_bounds(reported: float, u
     sizes = [len(live.encode(frame(n), shot(n)).payload) for n in range(2, 32)]
     assert live._encoder_bitrate_bps == used
     assert sum(sizes) * 8 < used * 1.6 + 60_000
+
+
+def test_slow_node_uses_the_bitrate_it_may_and_no_more() -> None:
+    live = view(max_bitrate_bps=400_000)
+    stream = Stream()
+    live.streams[stream] = StreamFeedback(viewers=1)
+    live.take_feedback(stream, StreamFeedback(viewers=1, bitrate_bps=400_000))
+    interval_s = 4 / live.put.fps
+    sizes = []
+    for number in range(90):
+        moment = replace(shot(number), capture_time_us=int((100 + number * interval_s) * 1e6))
+        sizes.append(len(live.encode(frame(number), moment).payload))
+    rate_bps = sum(sizes[60:]) * 8 / (30 * interval_s)
+    assert 0.7 * 400_000 < rate_bps < 1.3 * 400_000
 
 
 def test_edge_without_viewers_does_not_hold_the_bitrate_down() -> None:

@@ -116,8 +116,8 @@ export const EN = {
   'ended.token_revoked.detail': 'Ask the host for a new link.',
   'ended.drained': 'This server is being taken out of service',
   'ended.drained.detail': 'Entering again connects you to another one.',
-  'ended.shutdown': 'The hall is shutting down',
-  'ended.shutdown.detail': 'Please come back later.',
+  'ended.shutdown': 'The hall was interrupted',
+  'ended.shutdown.detail': 'It may be restarting. Please enter again in a moment.',
   'ended.refused': 'Your place could not be resumed',
 
   'problem.heading': 'You could not be let in',

@@ -116,8 +116,8 @@ export const ZH = {
   'ended.token_revoked.detail': '请向主持人索取新的链接。',
   'ended.drained': '该服务器正在停止服务',
   'ended.drained.detail': '重新进入将连接到另一台服务器。',
-  'ended.shutdown': '展馆正在关闭',
-  'ended.shutdown.detail': '请稍后再来。',
+  'ended.shutdown': '展馆服务中断',
+  'ended.shutdown.detail': '展馆可能正在重启，请稍后重新进入。',
   'ended.refused': '无法恢复您的位置',
 
   'problem.heading': '未能进入展馆',
