@@ -175,7 +175,7 @@ def _view(live: LiveView, world: World, avatars: AvatarFrame, work: Work) -> Vie
     return View(
         scene=world.scene,
         avatars=avatars,
-        camera=world.camera(owner),
+        camera=world.camera(owner, live.put.width / live.put.height),
         width=live.put.width,
         height=live.put.height,
         hidden_avatar=hidden,

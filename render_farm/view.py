@@ -100,7 +100,7 @@ class LiveView:
 
     def _encode(self, frame: PlanarFrame, shot: Shot) -> EncodedPicture | None:
         self._note_interval(shot)
-        encoder = self._open_encoder()
+        encoder = self._open_encoder(frame.width, frame.height)
         if self._stamped:
             stamp = barcode.Stamp(shot.frame_number, shot.capture_time_us // 1000, shot.input_sequence)
             barcode.draw(frame, stamp)
@@ -119,10 +119,11 @@ class LiveView:
         low, high = PACE_RANGE
         return round(self._bitrate_bps * min(max(self._interval_s * self.put.fps, low), high))
 
-    def _open_encoder(self) -> VideoEncoder:
+    def _open_encoder(self, width: int, height: int) -> VideoEncoder:
+        """The encoder for pictures of this size: one that was drawn before the view changed is encoded as it is."""
         put = self.put
         bitrate_bps = self._paced_bitrate_bps()
-        wanted = EncoderSettings(put.codec, put.width, put.height, put.fps, bitrate_bps, put.profile)
+        wanted = EncoderSettings(put.codec, width, height, put.fps, bitrate_bps, put.profile)
         known = self._encoder_settings
         if self._encoder is None or known is None or _shape(known) != _shape(wanted):
             self.close_encoder()

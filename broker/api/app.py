@@ -10,8 +10,8 @@ from aiohttp import web
 from broker.api import middleware, operations, routes
 from broker.api.client_address import parse_networks
 from broker.api.controller import Controller
-from broker.api.keys import CONTROLLER, GUEST_LIMITER, TRUSTED_PROXIES
-from broker.api.rate_limit import RateLimiter
+from broker.api.keys import CONTROLLER, GUEST_LIMITER, RESHAPE_LIMITER, TRUSTED_PROXIES
+from broker.api.rate_limit import RESHAPES_PER_MINUTE, RateLimiter
 from broker.api.settings import BrokerSettings
 from broker.api.static import StaticFiles
 from broker.protocol import MAX_HTTP_BODY_BYTES
@@ -32,6 +32,7 @@ def create_app(settings: BrokerSettings) -> web.Application:
     app = web.Application(middlewares=middlewares, client_max_size=MAX_HTTP_BODY_BYTES)  # type: ignore[arg-type]
     app[CONTROLLER] = Controller(settings, store)
     app[GUEST_LIMITER] = RateLimiter(settings.guest_joins_per_minute)
+    app[RESHAPE_LIMITER] = RateLimiter(RESHAPES_PER_MINUTE)
     app[TRUSTED_PROXIES] = parse_networks(settings.trusted_proxies)
     routes.register(app)
     operations.register(app)

@@ -8,4 +8,5 @@ from broker.api.rate_limit import RateLimiter
 
 CONTROLLER: web.AppKey[Controller] = web.AppKey("controller", Controller)
 GUEST_LIMITER: web.AppKey[RateLimiter] = web.AppKey("guest_limiter", RateLimiter)
+RESHAPE_LIMITER: web.AppKey[RateLimiter] = web.AppKey("reshape_limiter", RateLimiter)
 TRUSTED_PROXIES: web.AppKey[tuple[Network, ...]] = web.AppKey("trusted_proxies", tuple)

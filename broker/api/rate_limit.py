@@ -1,25 +1,26 @@
-"""A token bucket per client address, so that one address cannot fill rooms or guess tokens."""
+"""A token bucket per client address or session, so that one cannot fill rooms or keep encoders busy."""
 
 from collections import OrderedDict
 
 from broker.token_bucket import TokenBucket
 
-MAX_ADDRESSES = 10_000
+MAX_NAMES = 10_000
 """Stops many addresses from filling memory; the longest unseen is forgotten first."""
+RESHAPES_PER_MINUTE = 30.0
 
 
 class RateLimiter:
-    """Allows `per_minute` events per address and minute on average, and that many at once."""
+    """Allows `per_minute` events per name (an address, a session) and minute on average, and that many at once."""
 
     def __init__(self, per_minute: float) -> None:
         self._burst = max(1.0, per_minute)
         self._per_second = per_minute / 60.0
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
 
-    def wait_s(self, address: str, now: float) -> float:
+    def wait_s(self, name: str, now: float) -> float:
         """Count one event and return 0, or return the seconds to wait until one is allowed."""
-        bucket = self._buckets.pop(address, None) or TokenBucket(self._per_second, self._burst)
-        self._buckets[address] = bucket
-        while len(self._buckets) > MAX_ADDRESSES:
+        bucket = self._buckets.pop(name, None) or TokenBucket(self._per_second, self._burst)
+        self._buckets[name] = bucket
+        while len(self._buckets) > MAX_NAMES:
             self._buckets.popitem(last=False)
         return 0.0 if bucket.take(now) else bucket.wait_s

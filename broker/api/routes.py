@@ -101,6 +101,11 @@ ROUTES: tuple[Route, ...] = (
         answer=protocol.JoinGrant, statuses=(404, 410, 503),
     ),
     Route(
+        method="PATCH", path="/v1/sessions/{session}", handler=sessions.reshape, tag="sessions",
+        access=Access.SESSION, summary="The picture area has another shape", body=protocol.SessionPatch,
+        status=204, statuses=(404, 410, 429),
+    ),
+    Route(
         method="DELETE", path="/v1/sessions/{session}", handler=sessions.leave, tag="sessions",
         access=Access.SESSION, summary="Leave", status=204, statuses=(404, 410),
     ),

@@ -10,7 +10,7 @@ from broker.api.auth import bearer_token, is_revoked, refuse, require_session, r
 from broker.api.bodies import json_response, read_body
 from broker.api.client_address import FORWARDED_FOR, client_address
 from broker.api.controller import Controller
-from broker.api.keys import CONTROLLER, GUEST_LIMITER, TRUSTED_PROXIES
+from broker.api.keys import CONTROLLER, GUEST_LIMITER, RESHAPE_LIMITER, TRUSTED_PROXIES
 from broker.api.presentation import grant, rfc3339, show_probe_target
 from broker.api.problems import ApiError, malformed
 from broker.core.refusals import Refusal
@@ -23,6 +23,7 @@ from broker.protocol import (
     JoinRequest,
     ProbeTargetList,
     Role,
+    SessionPatch,
 )
 from broker.tokens import TokenRefusal
 
@@ -145,6 +146,18 @@ async def resume(request: web.Request) -> web.Response:
     if (refusal := outcome.refused.get(name)) is not None:
         raise refusal
     return json_response(grant(controller, controller.brain.state.session(name)))
+
+
+async def reshape(request: web.Request) -> web.Response:
+    """Give a participant's own picture the shape of their screen, as it is now."""
+    controller = request.app[CONTROLLER]
+    body = await read_body(request, SessionPatch)
+    name = (await require_session(request)).session
+    wait_s = request.app[RESHAPE_LIMITER].wait_s(name, controller.now())
+    if wait_s:
+        raise ApiError("too-many-requests", 429, "The picture has changed too often", retry_after_s=wait_s)
+    await controller.step(lambda: controller.brain.reshape(name, body.viewport))
+    return web.Response(status=204)
 
 
 async def leave(request: web.Request) -> web.Response:

@@ -32,6 +32,7 @@ from broker.protocol import (
     RegisterNode,
     RoomPatch,
     SessionState,
+    Viewport,
 )
 
 
@@ -68,6 +69,11 @@ class Brain:
     def resume(self, session: str, probes: Sequence[Probe], now: float) -> list[Effect]:
         """Let a viewer connect again to a session. Answers and raises as `join`."""
         sessions.resume(self.state, session, probes, now)
+        return self._effects()
+
+    def reshape(self, session: str, viewport: Viewport) -> list[Effect]:
+        """The participant's picture area has another shape. Raises `Refusal`."""
+        sessions.reshape(self.state, self.state.session(session), viewport)
         return self._effects()
 
     def end_session(self, session: str, reason: EndReason) -> list[Effect]:
@@ -216,7 +222,7 @@ def _relink(state: State, now: float) -> None:
         view.sessions = {s.session for s in state.sessions.values() if s.view == view.view}
         view.give_up_at = view.start_by = None
         if view.node is not None and view.node in state.nodes:
-            state.ledger.add(node_pool(view.node), view.view, view.picture.milliunits, view.fence)
+            state.ledger.add(node_pool(view.node), view.view, view.claimed, view.fence)
         else:
             view.node, view.fence, view.started = None, 0, False
             views.search(state, view, now)

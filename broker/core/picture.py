@@ -113,6 +113,17 @@ def within_bandwidth(wished: Picture, bandwidth_bps: float | None, ladder: Pictu
     return next((p for p in pictures if p.least_bitrate_bps <= bandwidth_bps * BANDWIDTH_SHARE), pictures[-1])
 
 
+def within_budget(wished: Picture, milliunits: int) -> Picture:
+    """The picture, made as much smaller as it takes to cost no more than `milliunits`."""
+    picture, scale = wished, math.sqrt(milliunits / wished.milliunits)
+    while picture.milliunits > milliunits and min(picture.width, picture.height) > MIN_SIDE_PIXELS:
+        width, height = _even(wished.width * scale), _fourth(wished.height * scale)
+        picture, scale = structs.replace(wished, width=width, height=height), scale * 0.98
+    while picture.milliunits > milliunits and picture.fps > 1:
+        picture = structs.replace(picture, fps=picture.fps - 1)
+    return picture
+
+
 def rungs(wished: Picture, ladder: PictureLadder) -> list[Picture]:
     """The pictures that may be offered for `wished`, best and dearest first, each cheaper than the one before."""
     pictures = [wished]

@@ -116,6 +116,15 @@ def _view_for(state: State, room: RoomRecord, request: Join) -> tuple[ViewRecord
     return _new_view(request, stage_picture(choice), None), True
 
 
+def reshape(state: State, session: SessionRecord, viewport: Viewport) -> None:
+    """The participant's picture area has another shape: a phone was turned. A stage stays as it is."""
+    view = state.views[session.view]
+    if view.participant is None:
+        return
+    wished = own_picture(viewport, state.settings.picture, (view.wished.codec, view.wished.profile))
+    views.reshape(state, view, within_bandwidth(wished, _bandwidth_bps(session.probes), state.settings.ladder))
+
+
 def _bandwidth_bps(probes: Sequence[Probe]) -> float | None:
     """What the client's line takes: its best measurement, as the edge is not chosen yet."""
     return max((probe.bandwidth_bps for probe in probes if probe.bandwidth_bps is not None), default=None)

@@ -115,7 +115,8 @@ class Holding(Struct, frozen=True):
 class ViewRecord(Struct, kw_only=True):
     """A camera on a world. `fence` is 0 while no node has it; `previous` go on drawing during a planned move.
 
-    `wished` is what its viewers would get if capacity were plenty, `picture` what is claimed for them.
+    `wished` is what its viewers would get if capacity were plenty, `picture` what they get; `claimed` are the
+    milliunits reserved for it, which a picture of another shape may not use up.
     `fed` are the edges its node was last told to feed. `shown_fence` is the lowest fence edges may show,
     `highest_fence` the newest ever given for this view.
     """
@@ -126,6 +127,7 @@ class ViewRecord(Struct, kw_only=True):
     wished: Picture
     picture: Picture
     node: str | None = None
+    claimed: int = 0
     fence: int = 0
     shown_fence: int = 0
     highest_fence: int = 0

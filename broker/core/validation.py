@@ -56,6 +56,7 @@ def _validate_view(state: State, view: ViewRecord) -> None:
     _require(view.node is not None or view.give_up_at is not None, f"view {name} would search for ever")
     _require(all(h.fence < view.highest_fence for h in view.previous if view.fence), f"view {name}: old fences")
     _require(view.picture.milliunits <= view.wished.milliunits, f"view {name} got more than was wished")
+    _require(view.node is None or view.picture.milliunits <= view.claimed, f"view {name} got more than was claimed")
     _require(all(h.node != view.node for h in view.previous), f"view {name} moves to where it was")
     _require(view.node is None or view.fence == view.highest_fence, f"view {name}: fence went back")
 
@@ -65,7 +66,7 @@ def _validate_ledger(state: State) -> None:
     for view in state.views.values():
         expected |= {(node_pool(h.node), view.view): h.milliunits for h in view.previous}
         if view.node is not None:
-            expected[(node_pool(view.node), view.view)] = view.picture.milliunits
+            expected[(node_pool(view.node), view.view)] = view.claimed
     booked = {(pool, key): entry.amount for pool, key, entry in state.ledger.entries()}
     _require(booked == expected, f"ledger {booked} is not what is in use {expected}")
     for node_record in state.nodes.values():

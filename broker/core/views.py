@@ -8,8 +8,10 @@ still sends. A planned move (drain) lets the old node draw on until the new one'
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from msgspec import structs
+
 from broker.core.effects import AgentKey, AgentKind, Claim, Release, Send, ViewMoved
-from broker.core.picture import Picture, fit
+from broker.core.picture import Picture, fit, within_budget
 from broker.core.placement import NodeOffer, PlacementRequest, usable_nodes_for
 from broker.core.refusals import Refusal
 from broker.core.state import Holding, RoomRecord, SessionRecord, State, ViewRecord, node_pool
@@ -136,6 +138,19 @@ def view_targets(state: State, view: ViewRecord) -> list[TrunkTarget]:
     return [TrunkTarget(edge=name, url=state.edges[name].trunk_url, token="") for name in names if name in state.edges]
 
 
+def reshape(state: State, view: ViewRecord, wished: Picture) -> None:
+    """Give a participant's own view another shape, within what is claimed for it, while it is drawn."""
+    view.wished = wished
+    if view.node is None:
+        view.picture = wished
+        return
+    picture = within_budget(structs.replace(wished, fps=min(wished.fps, view.picture.fps)), view.claimed)
+    if picture != view.picture:
+        view.picture = picture
+        put_view(state, view)
+    state.persist(view)
+
+
 # --- Claims ---------------------------------------------------------------------------------------------
 
 
@@ -146,9 +161,9 @@ def claim(state: State, view: ViewRecord, node: str) -> None:
     """
     lose_previous(state, view, [holding for holding in view.previous if holding.node == node])
     capacity = state.nodes[node].capacity
-    view.node = node
-    state.ledger.add(node_pool(node), view.view, view.picture.milliunits)
-    state.emit(Claim(node_pool(node), view.view, view.picture.milliunits, capacity, view.highest_fence))
+    view.node, view.claimed = node, view.picture.milliunits
+    state.ledger.add(node_pool(node), view.view, view.claimed)
+    state.emit(Claim(node_pool(node), view.view, view.claimed, capacity, view.highest_fence))
 
 
 def granted(state: State, view: ViewRecord, fence: int) -> None:
@@ -192,7 +207,7 @@ def search(state: State, view: ViewRecord, now: float) -> None:
 def let_go(state: State, view: ViewRecord) -> None:
     """Take the view from the node that has it."""
     if view.node is not None:
-        drop_holding(state, view, Holding(view.node, view.fence, view.picture.milliunits))
+        drop_holding(state, view, Holding(view.node, view.fence, view.claimed))
     view.node, view.fence, view.started = None, 0, False
 
 
@@ -253,7 +268,7 @@ def move_room(state: State, room: RoomRecord) -> bool:
     room.node, room.world_node = home.node, None
     for view, picture in zip(views, home.pictures, strict=True):
         if view.node is not None and view.fence:
-            view.previous.append(Holding(view.node, view.fence, view.picture.milliunits))
+            view.previous.append(Holding(view.node, view.fence, view.claimed))
         view.fence, view.picture = 0, picture
         claim(state, view, home.node)
     state.persist(room)

@@ -97,6 +97,7 @@ from broker.protocol.joining import (
     Probe,
     ProbeTarget,
     ProbeTargetList,
+    SessionPatch,
     VideoCapability,
     Viewport,
 )
@@ -247,6 +248,7 @@ __all__ = [
     "RosterLeft",
     "RosterTotal",
     "SelectExhibit",
+    "SessionPatch",
     "SessionState",
     "SourceState",
     "StageCamera",

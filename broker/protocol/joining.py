@@ -70,6 +70,12 @@ class JoinRequest(Message, frozen=True):
     viewport: Viewport = Viewport()
 
 
+class SessionPatch(Message, frozen=True):
+    """Body of `PATCH /v1/sessions/{session}`: the client's picture area has another shape."""
+
+    viewport: Viewport
+
+
 class JoinGrant(Message, frozen=True):
     """A placed session: POST an SDP offer to `whep_url` with `session_token` as the bearer."""
 

@@ -55,7 +55,7 @@ class Conference:
             x, y, z = self._offset_position
             self._offset_position = walk((x, y, z), yaw, person.input, elapsed_s, self._places)
 
-    def camera(self, person: Person | None) -> Camera:
+    def camera(self, person: Person | None, aspect: float) -> Camera:
         """The stage camera, whoever asks."""
         chosen = self._chosen()
         if self.director is None:

@@ -30,7 +30,7 @@ class Explore:
         """Walk."""
         person.position = walk(person.position, person.yaw, person.input, elapsed_s, self._places)
 
-    def camera(self, person: Person | None) -> Camera:
+    def camera(self, person: Person | None, aspect: float) -> Camera:
         """The eyes of the person; the first spawn point for a view without an owner."""
         if person is None:
             x, y, z, yaw = (float(value) for value in self._places.spawns[0])

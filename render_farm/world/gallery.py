@@ -14,6 +14,8 @@ MIN_ELEVATION = -0.15
 MAX_ELEVATION = 1.35
 MIN_HEIGHT_M = 0.15
 VERTICAL_FOV = 0.8
+LOOK_BELOW = 0.05
+"""Radians by which the exhibit stands above the middle, clear of the buttons at the lower edge."""
 
 
 class Gallery:
@@ -43,7 +45,7 @@ class Gallery:
         """Whether the scene has this exhibit."""
         return exhibit in self._exhibits
 
-    def camera(self, person: Person | None) -> Camera:
+    def camera(self, person: Person | None, aspect: float) -> Camera:
         """An orbit around the person's exhibit."""
         exhibit = self._exhibit(person)
         held = person.input if person is not None else None
@@ -51,12 +53,12 @@ class Gallery:
         elevation = DEFAULT_ELEVATION - (held.pitch if held is not None else 0.0)
         elevation = min(max(elevation, MIN_ELEVATION), MAX_ELEVATION)
         radii = DEFAULT_DISTANCE_RADII * math.exp(-(held.zoom if held is not None else 0.0))
-        distance = exhibit.radius * min(max(radii, MIN_DISTANCE_RADII), MAX_DISTANCE_RADII)
+        distance = exhibit.radius * min(max(radii, MIN_DISTANCE_RADII), MAX_DISTANCE_RADII) * max(1.0, 1.0 / aspect)
         x, y, z = exhibit.position
         eye_y = max(y + distance * math.sin(elevation), MIN_HEIGHT_M)
         horizontal = distance * math.cos(elevation)
         position = (x + horizontal * math.sin(yaw), eye_y, z + horizontal * math.cos(yaw))
-        return Camera(position, yaw, -math.atan2(eye_y - y, horizontal), VERTICAL_FOV)
+        return Camera(position, yaw, -math.atan2(eye_y - y, horizontal) - LOOK_BELOW, VERTICAL_FOV)
 
     def _exhibit(self, person: Person | None) -> Exhibit:
         name = person.exhibit if person is not None else None

@@ -70,5 +70,5 @@ class ModeRules(Protocol):
     def step(self, person: Person, elapsed_s: float) -> None:
         """Let the person's held input act for `elapsed_s`."""
 
-    def camera(self, person: Person | None) -> Camera:
-        """The camera of the person's view; of the shared view for `None`."""
+    def camera(self, person: Person | None, aspect: float) -> Camera:
+        """The camera of the person's view, for a picture `aspect` times as wide as high; the shared one for `None`."""

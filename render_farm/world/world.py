@@ -219,9 +219,9 @@ class World:
         person = self.people.get(participant or "")
         return self.rules.refines_at_rest and person is not None and now - person.input_time_s >= REST_AFTER_S
 
-    def camera(self, participant: str | None) -> Camera:
-        """The camera of a participant's view, or of the shared view."""
-        return self.rules.camera(self.people.get(participant or ""))
+    def camera(self, participant: str | None, aspect: float = 16 / 9) -> Camera:
+        """The camera of a participant's view, or of the shared view, for a picture of this width by height."""
+        return self.rules.camera(self.people.get(participant or ""), aspect)
 
     def input_sequence(self, participant: str | None) -> int:
         """Last input that the view's picture shows; for a shared view that of its director."""

@@ -315,6 +315,19 @@ async def test_a_session_is_resumed_with_its_own_token_only(api, fleet):
     assert await api.problem("POST", path, {}, token=None) == (401, "token-missing")
 
 
+async def test_picture_takes_another_shape_for_its_own_participant_only_and_not_without_end(api, fleet):
+    alice, bob = await api.join(), await api.join(identity="bob")
+    path, turned = f"/v1/sessions/{alice['session']}", {"viewport": {"width": 720, "height": 1280}}
+    await api.ok("PATCH", path, turned, token=alice["session_token"])
+    again = await api.ok("POST", f"{path}/resume", {}, token=alice["session_token"])
+    assert again["height"] > again["width"]
+    assert await api.problem("PATCH", path, turned, token=bob["session_token"]) == (403, "token-wrong-subject")
+    assert await api.problem("PATCH", path, {}, token=alice["session_token"]) == (400, "malformed")
+    answers = [await api.call("PATCH", path, turned, token=alice["session_token"]) for _ in range(40)]
+    assert answers[-1][0] == 429
+    assert int(answers[-1][2]["Retry-After"]) >= 1
+
+
 async def test_an_operator_may_end_any_session(api, fleet):
     grant = await api.join()
     token = api.authority.mint(AUDIENCE_OPERATOR, "ops", 60, time.time())

@@ -27,6 +27,7 @@ from broker.protocol import (
     ViewerGone,
     ViewFailed,
     ViewHolding,
+    Viewport,
     ViewStarted,
 )
 from tests.support.broker_farm import Farm, edge_key, node_key
@@ -55,6 +56,40 @@ def test_a_join_tells_node_and_edge_what_to_do(farm):
     assert admitted[0].fence == view[0].fence > 0
     assert admitted[0].stream == view[0].stream
     assert admitted[0].state is SessionState.CONNECTING
+
+
+def test_turned_phone_gets_a_picture_of_the_new_shape_for_the_same_capacity(farm):
+    farm.room()
+    session = farm.join(viewport=Viewport(width=390, height=844))
+    farm.start_view(farm.state.views[session.view])
+    used = farm.state.ledger.claimed("node:n1")
+    for viewport in (Viewport(width=844, height=390), Viewport(width=390, height=844)):
+        farm.carry_out(farm.brain.reshape(session.session, viewport))
+        put = farm.to("node:n1", PutView)[-1]
+        assert put.width / put.height == pytest.approx(viewport.width / viewport.height, rel=0.05)
+        assert put.width * put.height > 0.9 * 390 * 844
+    assert len(farm.fences[session.view]) == 1, "the same node draws on under the same fence"
+    assert farm.state.ledger.claimed("node:n1") == used
+
+
+def test_larger_window_gets_no_more_than_was_claimed_until_it_is_placed_anew(farm):
+    farm.room()
+    session = farm.join(viewport=Viewport(width=640, height=360))
+    farm.start_view(farm.state.views[session.view])
+    farm.carry_out(farm.brain.reshape(session.session, Viewport(width=1280, height=720)))
+    view = farm.state.views[session.view]
+    assert (view.picture.width, view.picture.height) == (640, 360)
+    farm.node("n2")
+    farm.carry_out(farm.brain.drain(node_key("n1"), 60.0, farm.now))
+    assert (view.picture.width, view.picture.height) == (1280, 720)
+
+
+def test_shape_of_a_stage_is_not_one_viewers_to_choose(farm):
+    farm.room(mode=Mode.CONFERENCE)
+    session = farm.join()
+    before = len(farm.sent)
+    farm.carry_out(farm.brain.reshape(session.session, Viewport(width=390, height=844)))
+    assert len(farm.sent) == before
 
 
 def test_the_second_to_join_is_added_to_the_world(farm):

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -140,6 +141,17 @@ def test_one_encoding_serves_every_edge() -> None:
     picture = live.encode(frame(), shot(keyframe=True))
     live.send(picture, shot(keyframe=True))
     assert all(stream.sent[0]["payload"] is picture.payload for stream in streams)
+
+
+def test_picture_drawn_before_the_view_changed_its_size_is_encoded_as_it_is() -> None:
+    live = view()
+    live.encode(frame(), shot())
+    live.update(msgspec.structs.replace(live.put, width=HEIGHT, height=WIDTH))
+    assert live.encode(frame(), shot(2)) is not None
+    turned = PlanarFrame(np.full((WIDTH * 3 // 2, HEIGHT), 90, np.uint8), HEIGHT, WIDTH, PixelLayout.I420)
+    picture = live.encode(turned, shot(3))
+    assert picture is not None
+    assert picture.keyframe
 
 
 def test_ended_view_frees_its_encoder_even_while_a_picture_is_under_way() -> None:

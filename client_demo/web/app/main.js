@@ -1,7 +1,7 @@
 /** The visitor page: entrance, visit, end, and the buttons and keys that lead from one to the next. */
 
-import { FarstageError, join } from '../sdk/farstage.js';
-import { MAX_ADMISSION_TRIES } from '../sdk/reconnect.js';
+import { FarstageError, join, resume } from '../sdk/farstage.js';
+import { MAX_ADMISSION_TRIES, classify } from '../sdk/reconnect.js';
 import { takeAddress } from './address.js';
 import { Banner, secondsUntil } from './banner.js';
 import { actionButton, nameButton, pressButton } from './buttons.js';
@@ -17,6 +17,7 @@ import { Picture } from './picture.js';
 import { problemWords } from './plain_words.js';
 import { Stage } from './stage.js';
 import { createProbe } from './test_mode.js';
+import { forgetVisit, keepVisit, keptVisit } from './visit.js';
 
 /** @import {Progress, Session} from '../sdk/farstage.js' */
 /** @import {EndDetail} from '../sdk/session.js' */
@@ -40,6 +41,7 @@ class VisitorPage {
     this._lobby = new Lobby(this._address, (entry) => void this._enter(entry));
     /** @type {Stage | null} */
     this._stage = null;
+    this._invited = false;
     /** @type {AbortController | null} */
     this._joining = null;
     /** @type {Record<string, () => void>} */
@@ -64,8 +66,27 @@ class VisitorPage {
   /** Show the entrance, or go straight in. */
   start() {
     if (!('RTCPeerConnection' in window)) return this._showEnd('problem.heading', t('problem.unsupported'));
-    if (this._address.autojoin) return this._lobby.submit();
+    const visit = this._address.token === null ? keptVisit(this._address.room) : null;
+    if (visit) return void this._return(visit);
+    if (this._address.autojoin && this._lobby.submit()) return undefined;
     return this._lobby.show();
+  }
+
+  /**
+   * Go on with the visit of the page before this one was loaded.
+   *
+   * @param {import('./visit.js').Visit} visit
+   */
+  async _return({ grant, entry, broker }) {
+    this._banner.show({ title: 'state.returning' }, { veil: true });
+    try {
+      const viewport = Picture.viewport(this._address.maxFps);
+      this._begin(await resume(grant, { broker, viewport }), entry, { invited: true });
+    } catch (error) {
+      if (!(error instanceof FarstageError)) throw error;
+      this._forgetInvitation();
+      this._backToLobby();
+    }
   }
 
   _wire() {
@@ -75,9 +96,17 @@ class VisitorPage {
       if (button) this._actions[button.getAttribute('data-action') ?? '']();
     });
     window.addEventListener('keydown', (event) => this._key(event));
-    window.addEventListener('pagehide', () => void this._stage?.session.leave());
+    window.addEventListener('pagehide', () => this._goAway());
+    this._picture.video.addEventListener('volumechange', () => this._markSound());
     followLanguage(() => this._stage?.refresh());
     this._panels.onOpen = (name) => { if (name === 'chat') delete actionButton('chat').dataset.badge; };
+  }
+
+  /** The page is closed or loaded anew. Guests leave at once; an invited visitor's place waits a while for them. */
+  _goAway() {
+    const session = this._stage?.session;
+    if (this._invited) session?.abandon();
+    else void session?.leave();
   }
 
   /** @param {KeyboardEvent} event */
@@ -105,7 +134,7 @@ class VisitorPage {
         signal: this._joining.signal,
         onProgress: (progress) => this._showProgress(progress),
       });
-      this._begin(session, entry);
+      this._begin(session, entry, { invited: this._address.token !== null });
     } catch (error) {
       if (this._joining.signal.aborted) return this._lobby.show();
       this._refusedEntry(error, entry);
@@ -119,7 +148,8 @@ class VisitorPage {
    */
   _refusedEntry(error, entry) {
     const words = error instanceof FarstageError ? problemWords(error.problem) : t('problem.other', { title: String(error) });
-    this._showEnd('problem.heading', words, entry, 'button.retry');
+    const hopeless = error instanceof FarstageError && classify(error) === 'final';
+    this._showEnd('problem.heading', words, hopeless ? undefined : entry, 'button.retry');
   }
 
   /** @param {Progress} progress */
@@ -144,17 +174,27 @@ class VisitorPage {
   /**
    * @param {Session} session
    * @param {Entry} entry
+   * @param {{invited: boolean}} how
    */
-  _begin(session, entry) {
+  _begin(session, entry, { invited }) {
+    this._invited = invited;
+    if (invited) {
+      const keep = () => keepVisit({ grant: session.grant, entry, broker: this._address.broker ?? location.origin });
+      keep();
+      session.on('state', keep);
+    }
     if (this._probe) this._probe.session = session;
     document.documentElement.classList.add('in-stage');
     byId('stage').hidden = false;
     this._chat.clear();
     this._stage = new Stage(session, {
       banner: this._banner, picture: this._picture, chat: this._chat, probe: this._probe, raiseHand: () => this._toggleHand(),
+      maxFps: this._address.maxFps,
     });
     session.on('ended', (detail) => this._ended(detail, entry));
     session.on('chat', (line) => this._badge(line.display_name, line.text));
+    this._picture.video.muted = !Picture.mayHaveSound;
+    this._markSound();
     this._picture.video.focus({ preventScroll: true });
   }
 
@@ -165,6 +205,7 @@ class VisitorPage {
   _ended({ reason, problem }, entry) {
     this._stage?.end();
     this._stage = null;
+    if (this._invited) this._forgetInvitation();
     this._panels.close();
     byId('notices').replaceChildren();
     this._microphone.close();
@@ -173,7 +214,8 @@ class VisitorPage {
     byId('stage').hidden = true;
     document.documentElement.classList.remove('in-stage');
     const detail = reason === 'refused' ? (problem ? problemWords(problem) : '') : t(`ended.${reason}.detail`);
-    this._showEnd(`ended.${reason}`, detail, entry, 'button.rejoin');
+    const again = this._invited || reason === 'removed' || reason === 'room_closed' ? undefined : entry;
+    this._showEnd(`ended.${reason}`, detail, again, 'button.rejoin');
   }
 
   /**
@@ -185,7 +227,14 @@ class VisitorPage {
   _showEnd(title, detail, entry, again = 'button.retry') {
     const back = { word: /** @type {WordKey} */ ('button.lobby'), act: () => this._backToLobby() };
     const retry = entry ? [{ word: again, primary: true, act: () => void this._enter(entry) }] : [];
-    this._banner.show({ title, detail: () => detail, tone: 'ended', actions: entry ? [...retry, back] : [] }, { veil: true });
+    this._banner.show({ title, detail: () => detail, tone: 'ended', actions: [...retry, back] }, { veil: true });
+  }
+
+  /** It let one person in once; from now on the visitor is a guest like any other. */
+  _forgetInvitation() {
+    forgetVisit();
+    this._address.token = null;
+    this._lobby.forgetInvitation();
   }
 
   _backToLobby() {
@@ -223,14 +272,19 @@ class VisitorPage {
 
   _toggleHand() {
     if (!this._stage) return;
+    if (this._stage.session.role === 'spectator') return notice(t('notice.spectator'));
     const raised = !this._stage.handRaised;
     const sent = this._stage.session.raiseHand(raised);
-    notice(t(sent ? (raised ? 'notice.handUp' : 'notice.handDown') : 'notice.notSent'));
+    return notice(t(sent ? (raised ? 'notice.handUp' : 'notice.handDown') : 'notice.notSent'));
   }
 
   _toggleSound() {
+    this._picture.video.muted = !this._picture.video.muted;
+    this._markSound();
+  }
+
+  _markSound() {
     const { video } = this._picture;
-    video.muted = !video.muted;
     nameButton('mute', video.muted ? 'button.unmute' : 'button.mute');
     setIcon(actionButton('mute'), video.muted ? 'soundOff' : 'soundOn');
   }

@@ -23,6 +23,7 @@ export class Panels {
   toggle(name) {
     if (this.open === name) return this.close();
     this.close();
+    document.exitPointerLock?.();
     this.open = name;
     const panel = byId(`panel-${name}`);
     panel.hidden = false;

@@ -11,16 +11,21 @@ export class Picture {
   constructor() {
     this.video = /** @type {HTMLVideoElement} */ (byId('video'));
     this._frame = byId('picture');
+    this._codeShare = 0;
     this.video.addEventListener('resize', () => this.fit());
     window.addEventListener('resize', () => this.fit());
   }
 
   /**
    * @param {Session} session
+   * With sound if the visitor has touched the page, as browsers want it.
+   *
    * @returns {Promise<boolean>} Whether the browser plays it without being tapped first.
    */
   async attach(session) {
     this.video.srcObject = session.video;
+    if (await this.play()) return true;
+    this.video.muted = true;
     return this.play();
   }
 
@@ -40,17 +45,30 @@ export class Picture {
     this.hideCode(0);
   }
 
-  /** Choose between filling the page and showing the whole picture. */
+  /** Whether the visitor has done anything here yet; browsers let pages sound only then. */
+  static get mayHaveSound() {
+    return navigator.userActivation?.hasBeenActive ?? false;
+  }
+
+  /** Choose between filling the page and showing the whole picture, in both cases without the barcode. */
   fit() {
-    const { videoWidth, videoHeight, clientWidth, clientHeight } = this.video;
+    const { videoWidth, videoHeight } = this.video;
+    const { clientWidth, clientHeight } = this._frame;
     if (!videoWidth || !clientHeight) return;
     const mismatch = (videoWidth / videoHeight) / (clientWidth / clientHeight);
-    this._frame.dataset.fit = Math.max(mismatch, 1 / mismatch) <= COVER_UP_TO ? 'cover' : 'contain';
+    const covers = Math.max(mismatch, 1 / mismatch) <= COVER_UP_TO;
+    this._frame.dataset.fit = covers ? 'cover' : 'contain';
+    const share = this._codeShare;
+    this._frame.style.setProperty('--code-crop', String(covers ? (share / (1 - share)) * 100 : 0));
+    const shownHeight = Math.min(clientHeight, (clientWidth * videoHeight) / videoWidth);
+    const hiddenPx = !covers && share > 0 ? (clientHeight - shownHeight) / 2 + share * shownHeight : 0;
+    this._frame.style.setProperty('--code-clip', `${hiddenPx}px`);
   }
 
   /** @param {number} share Share of the picture's height that the barcode takes. */
   hideCode(share) {
-    this._frame.style.setProperty('--code-crop', String(share > 0 ? (share / (1 - share)) * 100 : 0));
+    this._codeShare = share;
+    this.fit();
   }
 
   /**

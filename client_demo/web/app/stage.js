@@ -17,6 +17,7 @@ import { Picture } from './picture.js';
 import { attachPointer } from './pointer.js';
 import { recordDelay, recordFrame } from './test_mode.js';
 
+/** @import {Reading} from '../sdk/barcode.js' */
 /** @import {Refused, RosterEntry} from '../sdk/protocol.js' */
 /** @import {RosterState} from '../sdk/roster.js' */
 /** @import {Session, StateDetail} from '../sdk/session.js' */
@@ -26,20 +27,30 @@ import { recordDelay, recordFrame } from './test_mode.js';
 
 const SLOW_PICTURE_MS = 8000;
 const MOST_ANNOUNCED = 12;
+const RESIZE_PAUSE_MS = 600;
+/** Shapes closer than this are the same picture. */
+const SHAPE_TOLERANCE = 0.04;
+/** Seconds without a picture after which the visitor is told. */
+const STALLED_AFTER_S = 2;
 
 export class Stage {
   /**
    * @param {Session} session
-   * @param {{banner: Banner, picture: Picture, chat: ChatPanel, probe: TestProbe | null, raiseHand: () => void}} parts
+   * @param {{banner: Banner, picture: Picture, chat: ChatPanel, probe: TestProbe | null, raiseHand: () => void,
+   *   maxFps: number}} parts
    */
-  constructor(session, { banner, picture, chat, probe, raiseHand }) {
+  constructor(session, { banner, picture, chat, probe, raiseHand, maxFps }) {
     this.session = session;
+    this._maxFps = maxFps;
     this._banner = banner;
     this._picture = picture;
     this._chat = chat;
     this._probe = probe;
     this._life = new AbortController();
     this._hasPicture = false;
+    this._secondsWithoutPicture = 0;
+    this._shape = innerWidth / innerHeight;
+    this._resizeTimer = 0;
     this._connectedAtMs = performance.now();
     /** @type {string | null} */
     this._exhibit = null;
@@ -89,13 +100,19 @@ export class Stage {
     byId('joystick').hidden = grant.mode !== 'explore' || !matchMedia('(any-pointer: coarse)').matches;
     this.session.watch(this._picture.video, {
       everyFrame: this._probe !== null,
-      onFrame: (reading) => this._probe && recordFrame(this._probe, reading),
+      onFrame: (reading) => this._read(reading),
       onDelay: (delayMs) => this._probe && recordDelay(this._probe, delayMs),
     });
     this.refresh();
     this._enter({ state: this.session.state });
     this._picture.video.requestVideoFrameCallback(() => this._firstPicture());
     void this._begin();
+  }
+
+  /** @param {Reading | null} reading */
+  _read(reading) {
+    if (this._probe) recordFrame(this._probe, reading);
+    else if (reading) this._picture.hideCode(this.session.codeShare);
   }
 
   async _begin() {
@@ -114,7 +131,25 @@ export class Stage {
       this.session.on('stats', (statistics) => this._measured(statistics)),
       this.session.on('refused', (refused) => this._refused(refused)),
     ];
-    this._life.signal.addEventListener('abort', () => offs.forEach((off) => off()));
+    const { signal } = this._life;
+    signal.addEventListener('abort', () => offs.forEach((off) => off()));
+    window.addEventListener('resize', () => {
+      clearTimeout(this._resizeTimer);
+      this._resizeTimer = setTimeout(() => void this._reshape(), RESIZE_PAUSE_MS);
+    }, { signal });
+  }
+
+  /** Ask for a picture of the page's new shape once it has settled. */
+  async _reshape() {
+    const shape = innerWidth / innerHeight;
+    if (this._life.signal.aborted || this.session.grant.mode === 'conference') return;
+    if (Math.abs(shape / this._shape - 1) < SHAPE_TOLERANCE) return;
+    this._shape = shape;
+    try {
+      await this.session.resize(Picture.viewport(this._maxFps));
+    } catch (error) {
+      if (!(error instanceof FarstageError) && !this._life.signal.aborted) throw error;
+    }
   }
 
   /** @param {() => void} raiseHand */
@@ -162,6 +197,21 @@ export class Stage {
     const { grant } = this.session;
     showFigures(statistics, `${grant.edge} · ${grant.region}`);
     if (!this._probe) this._picture.hideCode(this.session.codeShare);
+    this._watchForStall(statistics);
+  }
+
+  /**
+   * A picture that stands still is told, except in a gallery, where it rests.
+   *
+   * @param {import('../sdk/statistics.js').Statistics} statistics
+   */
+  _watchForStall({ framesPerS }) {
+    if (this.session.state !== 'live' || this.session.grant.mode === 'gallery') return;
+    const wasStalled = this._secondsWithoutPicture >= STALLED_AFTER_S;
+    this._secondsWithoutPicture = framesPerS ? 0 : this._secondsWithoutPicture + 1;
+    const isStalled = this._secondsWithoutPicture >= STALLED_AFTER_S;
+    if (isStalled && !wasStalled) this._banner.show({ title: 'state.stalled' }, { veil: false });
+    if (wasStalled && !isStalled) this._banner.hide();
   }
 
   /** @param {Refused} refused */

@@ -83,6 +83,8 @@ export const EN = {
   'help.keys': 'H hand · M sound · V speak · C chat · P people · E exhibits or cameras · I figures · F full screen · Esc closes.',
 
   'state.probing': 'Measuring the way to the hall …',
+  'state.returning': 'Back to your place …',
+  'state.stalled': 'The picture has stopped. Waiting for the line …',
   'state.joining': 'Asking for a place …',
   'state.connecting': 'Connecting …',
   'state.firstPicture': 'Connected. The first picture is on its way …',
@@ -101,7 +103,7 @@ export const EN = {
   'ended.left': 'You have left the hall',
   'ended.left.detail': 'Thank you for coming.',
   'ended.removed': 'A host has asked you to leave',
-  'ended.removed.detail': 'Your invitation is no longer valid. Ask the host if you think this is a mistake.',
+  'ended.removed.detail': 'Please ask the host if you think this is a mistake.',
   'ended.room_closed': 'The room has closed',
   'ended.room_closed.detail': 'Everybody has been shown out.',
   'ended.connect_timeout': 'The connection could not be made',

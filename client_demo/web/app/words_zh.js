@@ -83,6 +83,8 @@ export const ZH = {
   'help.keys': 'H 举手 · M 声音 · V 发言 · C 聊天 · P 人员 · E 展品或机位 · I 数据 · F 全屏 · Esc 关闭。',
 
   'state.probing': '正在测量到展馆的网络……',
+  'state.returning': '正在回到您的位置…',
+  'state.stalled': '画面已停住，正在等待网络…',
   'state.joining': '正在申请位置……',
   'state.connecting': '正在连接……',
   'state.firstPicture': '已连接，第一帧画面即将到来……',
@@ -101,7 +103,7 @@ export const ZH = {
   'ended.left': '您已离开展馆',
   'ended.left.detail': '感谢您的到来。',
   'ended.removed': '主持人请您离开',
-  'ended.removed.detail': '您的邀请已失效。如有疑问，请联系主持人。',
+  'ended.removed.detail': '如有误会，请联系主持人。',
   'ended.room_closed': '房间已关闭',
   'ended.room_closed.detail': '所有人都已离场。',
   'ended.connect_timeout': '无法建立连接',

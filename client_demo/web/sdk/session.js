@@ -10,7 +10,7 @@ import { EMPTY_ROSTER, applyRosterEvent, mayBeHeard } from './roster.js';
 import { clientReport, difference, snapshot } from './statistics.js';
 import { openViewer } from './whep.js';
 
-/** @import {ChatLine, ClientEvent, ControlMessage, EndReason, JoinGrant, ParticipantChange, Problem, Refused} from './protocol.js' */
+/** @import {ChatLine, ClientEvent, ControlMessage, EndReason, JoinGrant, ParticipantChange, Problem, Refused, Viewport} from './protocol.js' */
 /** @import {Reading} from './barcode.js' */
 /** @import {RosterState} from './roster.js' */
 /** @import {Snapshot, Statistics} from './statistics.js' */
@@ -138,9 +138,21 @@ export class Session extends Emitter {
     await closing;
   }
 
-  /** Free everything without telling anybody: joining failed half-way. */
+  /** Free everything without telling anybody: the session may be resumed, by this page or the next. */
   abandon() {
     this._stop();
+  }
+
+  /**
+   * Ask for a picture of another shape: the phone was turned, the window resized. A conference's stage stays as it is.
+   *
+   * @param {Viewport} viewport
+   * @throws {FarstageError}
+   */
+  async resize(viewport) {
+    const { session, session_token: token } = this.grant;
+    const url = `${this._broker}/v1/sessions/${encodeURIComponent(session)}`;
+    await requestJson(url, { method: 'PATCH', token, body: { viewport }, signal: this._life.signal });
   }
 
   /** @param {boolean} raised */

@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { parseAddress, withoutSecrets } from '../app/address.js';
 import { withoutDrift } from '../app/gamepad.js';
 import { chooseLanguage } from '../app/i18n.js';
+import { nameInInvitation } from '../app/lobby.js';
 import { EN } from '../app/words_en.js';
 import { ZH } from '../app/words_zh.js';
 
@@ -63,6 +64,14 @@ test('the language is the stored one, else the first we speak, else English', ()
   assert.equal(chooseLanguage('zh', ['en']), 'zh');
   assert.equal(chooseLanguage(null, ['fr', 'zh-TW', 'en']), 'zh');
   assert.equal(chooseLanguage('xx', ['fr']), 'en');
+});
+
+test('the name in an invitation is read, whatever its script, and nonsense has none', () => {
+  const token = (claims) => `x.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.y`;
+  assert.equal(nameInInvitation(token({ name: '林婉 ü' })), '林婉 ü');
+  assert.equal(nameInInvitation(token({})), '');
+  assert.equal(nameInInvitation(token({ name: 7 })), '');
+  for (const nonsense of ['', 'a.b.c', '..', 'x']) assert.equal(nameInInvitation(nonsense), '');
 });
 
 test('a stick at rest does not drift, and full deflection is full speed', () => {
