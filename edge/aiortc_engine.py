@@ -57,16 +57,31 @@ _CANDIDATE_LINE = re.compile(r"^a=(candidate:.*|end-of-candidates)\r?\n", re.MUL
 _FRAGMENT_LINE = re.compile(r"^[a-z]=[^\r\n]{0,1024}$")
 
 
-def _offer_main_profile() -> None:
-    """Let aiortc answer H.264 main, which it can packetise but does not list."""
+_MAIN_FAMILY = ("4d001f", "64001f", "640c1f")
+"""What decodes H.264 main: main, high and constrained high."""
+_PROFILE_FAMILIES: dict[H264Profile, tuple[str, ...]] = {
+    H264Profile.CONSTRAINED_BASELINE: ("42e0", "4200"),
+    H264Profile.MAIN: ("4d", "64"),
+}
+"""Beginnings of the `profile-level-id`s that may be answered for a profile, best first: their decoders play it too."""
+
+
+def _offer_main_profiles() -> None:
+    """Let aiortc answer H.264 main and high, which it can packetise but does not list."""
     video = aiortc.codecs.CODECS["video"]
-    if any(codec.parameters.get("profile-level-id") == "4d001f" for codec in video):
-        return
+    known = {codec.parameters.get("profile-level-id") for codec in video}
+    for profile_level_id in _MAIN_FAMILY:
+        if profile_level_id not in known:
+            _offer_profile(profile_level_id)
+
+
+def _offer_profile(profile_level_id: str) -> None:
+    video = aiortc.codecs.CODECS["video"]
     payload_type = max(codec.payloadType or 0 for codec in video) + 1
     parameters: ParametersDict = {
         "level-asymmetry-allowed": "1",
         "packetization-mode": "1",
-        "profile-level-id": "4d001f",
+        "profile-level-id": profile_level_id,
     }
     feedback = [
         RTCRtcpFeedback("nack"),
@@ -198,7 +213,7 @@ class AiortcEngine:
 
     def __init__(self, handler: ViewerHandler, host_addresses: Iterable[str] = ()) -> None:
         ice_guard.install(host_addresses)
-        _offer_main_profile()
+        _offer_main_profiles()
         self.handler = handler
         self._viewers: dict[str, _Viewer] = {}
         self._watching: dict[str, dict[str, _Viewer]] = {}
@@ -411,7 +426,10 @@ class AiortcEngine:
 
 def _codec_preferences(viewer: ViewerSettings) -> list[RTCRtpCodecCapability]:
     capabilities = aiortc.RTCRtpSender.getCapabilities("video").codecs
-    chosen = [codec for codec in capabilities if _matches(codec, viewer)]
+    families: tuple[str, ...] = ("",)
+    if viewer.codec is Codec.H264:
+        families = _PROFILE_FAMILIES[viewer.profile or H264Profile.CONSTRAINED_BASELINE]
+    chosen = [codec for family in families for codec in capabilities if _matches(codec, viewer.codec, family)]
     return chosen + [codec for codec in capabilities if codec.mimeType == "video/rtx"]
 
 
@@ -420,13 +438,10 @@ def _opus() -> list[RTCRtpCodecCapability]:
     return [codec for codec in capabilities if codec.mimeType == "audio/opus"]
 
 
-def _matches(codec: RTCRtpCodecCapability, viewer: ViewerSettings) -> bool:
-    if codec.mimeType.split("/")[1].upper() != viewer.codec.value.upper():
+def _matches(codec: RTCRtpCodecCapability, wanted: Codec, family: str) -> bool:
+    if codec.mimeType.split("/")[1].upper() != wanted.value.upper():
         return False
-    if viewer.codec is not Codec.H264:
-        return True
-    prefix = (viewer.profile or H264Profile.CONSTRAINED_BASELINE).value
-    return str(codec.parameters.get("profile-level-id", "")).lower().startswith(prefix)
+    return str(codec.parameters.get("profile-level-id", "")).lower().startswith(family)
 
 
 def _check_offer(offer_sdp: str) -> None:

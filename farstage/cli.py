@@ -32,7 +32,7 @@ DEFAULT_STATE_DIR = Path(".farstage")
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file; default: ./farstage.toml if present.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; wins over file and variables.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
-Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
+Supervised = Annotated[int, typer.Option("--supervised-by", hidden=True, help="Process with which to end.")]
 BrokerUrl = Annotated[str, typer.Option("--broker", help="The broker's URL.")]
 DEFAULT_BROKER = "http://127.0.0.1:8080"
 STYLISED = (
@@ -48,12 +48,12 @@ def _load(file: Path | None, overrides: list[str] | None, named: dict[str, Any] 
         fail(str(error), 2)
 
 
-def _serve(role: str, config: Config, supervised: bool) -> None:
+def _serve(role: str, config: Config, supervised_by: int) -> None:
     from farstage import roles
 
     logs.configure(config.log, role)
     try:
-        roles.run(role, config, supervised=supervised)
+        roles.run(role, config, supervised_by=supervised_by)
     except ConfigError as error:
         fail(str(error), 2)
 
@@ -102,12 +102,12 @@ def broker(
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
     public_url: Annotated[str | None, typer.Option(help="Where clients reach this broker.")] = None,
     store_url: Annotated[str | None, typer.Option(help="memory: or redis://HOST:PORT/DB")] = None,
-    supervised: Supervised = False,
+    supervised_by: Supervised = 0,
 ) -> None:
     """Run the broker: rooms, joins, placement."""
     named = {"host": host, "port": port, "public_url": public_url, "store_url": store_url}
     config = _load(file, overrides, {f"broker.{key}": value for key, value in named.items()})
-    _serve("broker", config, supervised)
+    _serve("broker", config, supervised_by)
 
 
 @app.command()
@@ -122,7 +122,7 @@ def edge(
     trunk_url: Annotated[str | None, typer.Option(help="Where render nodes reach it, ws:// or wss://.")] = None,
     broker_url: Annotated[str | None, typer.Option("--broker", help="The broker's URL.")] = None,
     token: Annotated[str | None, typer.Option(help="From: farstage token edge NAME")] = None,
-    supervised: Supervised = False,
+    supervised_by: Supervised = 0,
 ) -> None:
     """Run an edge: ends visitors' WebRTC connections.
 
@@ -140,7 +140,7 @@ def edge(
         "token": token,
     }
     config = _load(file, overrides, {f"edge.{key}": value for key, value in named.items()})
-    _serve("edge", config, supervised)
+    _serve("edge", config, supervised_by)
 
 
 @app.command()
@@ -154,7 +154,7 @@ def node(
     scenes: Annotated[Path | None, typer.Option(help="Folder with your own .glb and .gltf scenes.")] = None,
     broker_url: Annotated[str | None, typer.Option("--broker", help="The broker's URL.")] = None,
     token: Annotated[str | None, typer.Option(help="From: farstage token node NAME")] = None,
-    supervised: Supervised = False,
+    supervised_by: Supervised = 0,
 ) -> None:
     """Run a render node: draws and encodes views.
 
@@ -171,7 +171,7 @@ def node(
         "token": token,
     }
     config = _load(file, overrides, {f"node.{key}": value for key, value in named.items()})
-    _serve("node", config, supervised)
+    _serve("node", config, supervised_by)
 
 
 @app.command()

@@ -146,7 +146,7 @@ class Farm:
         for key, value in changes.items():
             environment[f"FARSTAGE_{section}_{key}".upper()] = value
         environment["PYTHONUNBUFFERED"] = "1"
-        command = [sys.executable, "-m", "farstage", section, "--supervised"]
+        command = [sys.executable, "-m", "farstage", section, "--supervised-by", str(os.getpid())]
         return Role(name, command, environment, ready_url, self.settings.state_dir / f"{name}.log")
 
     async def __aenter__(self) -> "Farm":

@@ -109,18 +109,18 @@ _APPS: dict[str, Callable[[Config], tuple[web.Application, str, int]]] = {
 }
 
 
-def run(role: str, config: Config, *, supervised: bool) -> None:
+def run(role: str, config: Config, *, supervised_by: int = 0) -> None:
     """Serve `role` until SIGTERM or SIGINT.
 
-    On SIGTERM an edge or node first waits `drain_s` for its work to go elsewhere (`broker.departure`). `supervised`:
-    also stop when the parent process is gone, and on SIGTERM at once unless `drain_s` is set.
+    On SIGTERM an edge or node first waits `drain_s` for its work to go elsewhere (`broker.departure`).
+    `supervised_by`, the parent's process id: also stop when it is gone, and on SIGTERM at once unless `drain_s` is set.
     """
-    if supervised:
+    if supervised_by:
         config = without_drain(config)
     app, host, port = _APPS[role](config)
     check_port(host, port, role)
-    if supervised:
-        threading.Thread(target=_die_with_parent, args=(os.getppid(),), daemon=True).start()
+    if supervised_by:
+        threading.Thread(target=_die_with_parent, args=(supervised_by,), daemon=True).start()
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     web.run_app(app, host=host, port=port, print=None, access_log=None, loop=loop, shutdown_timeout=SHUTDOWN_TIMEOUT_S)

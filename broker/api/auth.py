@@ -38,7 +38,7 @@ def verify(controller: Controller, token: str | None, audience: str) -> Claims:
 
 
 def _is_api_key(controller: Controller, token: str) -> bool:
-    return hmac.compare_digest(token.encode(), controller.settings.api_key.encode())
+    return hmac.compare_digest(token.encode(errors="surrogateescape"), controller.settings.api_key.encode())
 
 
 async def require_operator(request: web.Request) -> None:

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import ContentEncodingError
 
 from broker.api.keys import CONTROLLER
 from broker.api.problems import ApiError, malformed
@@ -20,6 +21,8 @@ async def read_body(request: web.Request, kind: type[B]) -> B:
             raw = await request.read()
     except TimeoutError as error:
         raise ApiError("request-timeout", 408, "The body did not arrive in time") from error
+    except (web.RequestPayloadError, ContentEncodingError) as error:
+        raise malformed(f"the body is not what its headers say: {error}") from error
     try:
         return msgspec.json.decode(raw or b"{}", type=kind)
     except (msgspec.MsgspecError, UnicodeError) as error:

@@ -83,6 +83,7 @@ class Controller:
         self._lock = asyncio.Lock()
         self._links: dict[AgentKey, AgentLink] = {}
         self._dirty: set[RecordKey] = set()
+        self._store_identity: str | None = None
         self._instance = f"{settings.name}-{secrets.token_hex(6)}"
         self._lead: StoredClaim | None = None
 
@@ -245,9 +246,10 @@ class Controller:
 
     async def probe_store(self) -> None:
         """Find out whether the store answers; the first time, take over what it holds; later, catch up."""
-        was_ready = self.store_ready
+        is_new, was_ready = False, self.store_ready
         try:
-            await self._store.ping()
+            identity = await self._store.identity()
+            is_new, self._store_identity = identity != self._store_identity, identity
             if not await self._hold_lead():
                 self._note_store(True)
                 return
@@ -257,7 +259,7 @@ class Controller:
             self._note_store(False, str(error))
             return
         self._note_store(True)
-        if not was_ready:
+        if is_new or not was_ready:
             await self._catch_up()
 
     async def _catch_up(self) -> None:

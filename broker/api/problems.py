@@ -12,6 +12,7 @@ CONTENT_TYPE = "application/problem+json"
 _REFUSAL_STATUS: dict[RefusalKind, tuple[int, str]] = {
     RefusalKind.ROOM_UNKNOWN: (404, "No such room"),
     RefusalKind.ROOM_EXISTS: (409, "The room exists already"),
+    RefusalKind.SCENE_UNKNOWN: (422, "No node has this scene"),
     RefusalKind.ROOM_FULL: (409, "The room is full"),
     RefusalKind.TOO_MANY_ROOMS: (503, "Too many rooms"),
     RefusalKind.PARTICIPANT_UNKNOWN: (404, "No such participant"),

@@ -49,7 +49,7 @@ class Route:
 ROUTES: tuple[Route, ...] = (
     Route(
         method="POST", path="/v1/rooms", handler=rooms.create_room, tag="rooms", access=Access.OPERATOR,
-        summary="Create a room", body=protocol.RoomCreate, answer=protocol.Room, status=201, statuses=(409, 503),
+        summary="Create a room", body=protocol.RoomCreate, answer=protocol.Room, status=201, statuses=(409, 422, 503),
     ),
     Route(
         method="GET", path="/v1/rooms", handler=rooms.list_rooms, tag="rooms", access=Access.OPERATOR,

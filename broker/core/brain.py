@@ -231,5 +231,5 @@ def _relink(state: State, now: float) -> None:
         room.sessions = {s.session for s in state.sessions.values() if s.room == room.room}
         room.views = {v.view for v in state.views.values() if v.room == room.room}
         room.empty_since = None if room.sessions else now
-        if room.node not in state.nodes:
+        if room.node not in state.nodes or not room.views:
             room.node, room.world_node = None, None

@@ -81,16 +81,17 @@ def codec_choices(capabilities: Sequence[VideoCapability]) -> list[CodecChoice]:
     choices: list[CodecChoice] = []
     if any(p.startswith(("4d", "64")) for p in profiles):
         choices.append((Codec.H264, H264Profile.MAIN))
-    if profiles:
+    if any(p.startswith("42") for p in profiles):
         choices.append((Codec.H264, H264Profile.CONSTRAINED_BASELINE))
     if any(c.codec is Codec.VP8 for c in capabilities):
         choices.append((Codec.VP8, None))
-    return choices
+    return choices or [(Codec.H264, H264Profile.CONSTRAINED_BASELINE)]
 
 
 def stage_choices(capabilities: Sequence[VideoCapability]) -> list[CodecChoice]:
     """As `codec_choices`, for a picture shared by everyone: the one H.264 profile that all decoders play."""
-    return [choice for choice in codec_choices(capabilities) if choice[1] is not H264Profile.MAIN]
+    choices = [choice for choice in codec_choices(capabilities) if choice[1] is not H264Profile.MAIN]
+    return choices or [(Codec.H264, H264Profile.CONSTRAINED_BASELINE)]
 
 
 def own_picture(viewport: Viewport, limits: PictureLimits, choice: CodecChoice) -> Picture:

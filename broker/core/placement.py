@@ -32,7 +32,7 @@ class EdgeOffer(Struct, frozen=True, kw_only=True):
 
 
 class NodeOffer(Struct, frozen=True, kw_only=True):
-    """A node that is alive and not draining; capacities in milliunits."""
+    """A node that is alive and not draining; capacities in milliunits, scenes in lower case, as their case is free."""
 
     node: str
     region: str
@@ -136,7 +136,7 @@ def _is_able(request: PlacementRequest, node: NodeOffer) -> bool:
     return (
         node.node not in request.excluded_nodes
         and request.codec in node.codecs
-        and request.scene in node.scenes
+        and request.scene.lower() in node.scenes
         and request.room_node in (None, node.node)
     )
 

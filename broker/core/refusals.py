@@ -8,6 +8,7 @@ class RefusalKind(StrEnum):
 
     ROOM_UNKNOWN = "room-unknown"
     ROOM_EXISTS = "room-exists"
+    SCENE_UNKNOWN = "scene-unknown"
     ROOM_FULL = "room-full"
     TOO_MANY_ROOMS = "too-many-rooms"
     PARTICIPANT_UNKNOWN = "participant-unknown"

@@ -9,14 +9,25 @@ from broker.protocol import EndReason, ParticipantPatch, RoomPatch
 
 
 def create(state: State, room: RoomRecord, now: float) -> None:
-    """Add a room; raises `Refusal` if the name is taken or there are too many."""
+    """Add a room; raises `Refusal` if the name is taken, no node knows the scene, or there are too many."""
     if room.room in state.rooms:
         raise Refusal(RefusalKind.ROOM_EXISTS, f"room {room.room!r} exists already")
     if len(state.rooms) >= state.settings.max_rooms:
         raise Refusal(RefusalKind.TOO_MANY_ROOMS, f"the limit of {state.settings.max_rooms} rooms is reached", 60.0)
+    _require_scene(state, room.scene)
     room.empty_since = now
     state.rooms[room.room] = room
     state.persist(room)
+
+
+def _require_scene(state: State, scene: str) -> None:
+    """Some node must have it, if there are any nodes: nobody could ever enter otherwise, and would be told to wait."""
+    known = {name.lower(): name for node in state.nodes.values() for name in node.capability.scenes}
+    if known and scene.lower() not in known:
+        raise Refusal(
+            RefusalKind.SCENE_UNKNOWN,
+            f"no render node has scene {scene!r}; known are {', '.join(sorted(known.values()))}",
+        )
 
 
 def patch(state: State, name: str, changes: RoomPatch) -> None:

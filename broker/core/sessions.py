@@ -264,7 +264,7 @@ def abandon(state: State, session: SessionRecord, refusal: Refusal) -> None:
 
 def connected(state: State, session: SessionRecord) -> None:
     """The viewer's connection stands."""
-    session.connected = True
+    session.connected = session.was_connected = True
     session.deadline = None
     if session.state is SessionState.CONNECTING:
         _change(state, session, SessionState.LIVE)
@@ -273,8 +273,9 @@ def connected(state: State, session: SessionRecord) -> None:
 def connection_lost(state: State, session: SessionRecord, reason: EndReason, now: float) -> None:
     """The viewer vanished; the session waits a while for them to resume."""
     session.connected = False
-    session.deadline = now + state.settings.resume_grace_s
-    session.deadline_reason = reason
+    if session.was_connected:
+        session.deadline = now + state.settings.resume_grace_s
+        session.deadline_reason = reason
     if session.state is SessionState.LIVE:
         session.state = SessionState.CONNECTING
     state.persist(session)
@@ -311,8 +312,9 @@ def resume(state: State, name: str, probes: Sequence[Probe], now: float) -> None
     is_going = edge is not None and edge.departing and bool(_edges_for(state, state.views[session.view]))
     is_elsewhere = edge is None or not edge.connected or is_going
     placement = _choose_edge(state, session, probes or session.probes) if is_elsewhere else None
-    session.deadline = now + state.settings.connect_timeout_s
-    session.deadline_reason = EndReason.CONNECTION_LOST
+    if session.was_connected:
+        session.deadline = now + state.settings.connect_timeout_s
+        session.deadline_reason = EndReason.CONNECTION_LOST
     if placement is None:
         _admit(state, session)
         return

@@ -98,6 +98,8 @@ class SessionRecord(Struct, kw_only=True):
     tries: int = 0
     state: SessionState = SessionState.CONNECTING
     connected: bool = False
+    was_connected: bool = False
+    """Whether its viewer has ever been connected; until then nothing prolongs `deadline`."""
     deadline: float | None = None
     deadline_reason: EndReason = EndReason.CONNECT_TIMEOUT
     probes: list[Probe] = []
@@ -282,7 +284,7 @@ class State:
                 claimed=self.ledger.claimed(node_pool(node.node)),
                 capacity=node.capacity,
                 codecs=frozenset(node.capability.codecs),
-                scenes=frozenset(node.capability.scenes),
+                scenes=frozenset(scene.lower() for scene in node.capability.scenes),
             )
             for node in self.nodes.values()
             if node.connected and node.state is AgentState.READY

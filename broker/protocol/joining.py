@@ -66,7 +66,7 @@ class JoinRequest(Message, frozen=True):
     display_name: DisplayName | None = None
     probes: Annotated[list[Probe], Meta(max_length=MAX_PROBES)] = []
     codecs: Annotated[list[VideoCapability], Meta(max_length=16)] = []
-    """In the client's order of preference; empty means H.264 constrained baseline."""
+    """In any order: H.264 is preferred to VP8. Empty means H.264 constrained baseline."""
     viewport: Viewport = Viewport()
 
 

@@ -41,6 +41,9 @@ class Store(Protocol):
     async def ping(self) -> None:
         """Return if the store answers."""
 
+    async def identity(self) -> str:
+        """A name that stays as long as the store's data does: another one means that what was written is gone."""
+
     async def save(self, changes: Mapping[RecordKey, bytes | None]) -> None:
         """Write records, and delete those given as `None`, all or none."""
 

@@ -28,6 +28,10 @@ class MemoryStore:
     async def ping(self) -> None:
         """Memory always answers."""
 
+    async def identity(self) -> str:
+        """See `Store.identity`; memory loses nothing while it lives."""
+        return "memory"
+
     async def save(self, changes: Mapping[RecordKey, bytes | None]) -> None:
         """See `Store.save`."""
         for (collection, name), record in changes.items():

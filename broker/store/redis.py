@@ -4,6 +4,7 @@ Everything that must be atomic is a Lua script (`broker.store.scripts`). A call 
 `TIMEOUT_S` counts as an outage. Fences survive only as long as Redis' data does: switch on its append-only file.
 """
 
+import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, cast
@@ -61,6 +62,14 @@ class RedisStore:
     async def ping(self) -> None:
         """See `Store.ping`."""
         await self._ask(self._client.ping())
+
+    async def identity(self) -> str:
+        """See `Store.identity`."""
+        pipeline = self._client.pipeline(transaction=True)
+        pipeline.set(self._key("identity"), secrets.token_hex(8), nx=True)
+        pipeline.get(self._key("identity"))
+        _, identity = await self._ask(pipeline.execute())
+        return str(identity.decode())
 
     async def save(self, changes: Mapping[RecordKey, bytes | None]) -> None:
         """See `Store.save`."""

@@ -11,6 +11,9 @@ from render_farm.renderer.interface import Camera
 
 CHAT_LINES_PER_S = 0.5
 CHAT_LINES_BURST = 5.0
+HANDS_PER_S = 1.0
+HANDS_BURST = 6.0
+"""Each change of a hand is told to everybody."""
 
 
 class Retained(msgspec.Struct, omit_defaults=True):
@@ -44,6 +47,7 @@ class Person:
     heard_time_s: float = float("-inf")
     """When input last arrived at all."""
     chat_bucket: TokenBucket = field(default_factory=lambda: TokenBucket(CHAT_LINES_PER_S, CHAT_LINES_BURST))
+    hand_bucket: TokenBucket = field(default_factory=lambda: TokenBucket(HANDS_PER_S, HANDS_BURST))
     present: bool = False
     """Whether a viewer is connected; only then does the avatar appear."""
 

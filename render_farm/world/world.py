@@ -89,6 +89,7 @@ class World:
         if person is None:
             person = self._welcome(described)
         person.role, person.muted, person.display_name = described.role, described.muted, described.display_name
+        person.hand_raised = person.hand_raised and permits(person.role, Permission.RAISE_HAND)
         if person.seat != described.seat:
             person.seat = described.seat
             self.rules.place(person, 0)
@@ -146,7 +147,7 @@ class World:
             case Input():
                 self._take_input(person, message, now)
             case RaiseHand():
-                self._raise_hand(person, message.raised)
+                self._raise_hand(person, message.raised, now)
             case SelectExhibit():
                 self._select_exhibit(person, message.exhibit, now)
             case StageCamera():
@@ -172,9 +173,11 @@ class World:
         if self.rules.director is not person:
             self.rules.choose(self.rules.stage_camera, person)
 
-    def _raise_hand(self, person: Person, raised: bool) -> None:
-        if not permits(person.role, Permission.RAISE_HAND):
+    def _raise_hand(self, person: Person, raised: bool, now: float) -> None:
+        if raised and not permits(person.role, Permission.RAISE_HAND):
             self._refuse(person, "not_permitted", "spectators cannot raise a hand")
+        elif not person.hand_bucket.take(now):
+            self._refuse(person, "too_many", "the hand goes up and down too often")
         elif person.hand_raised != raised:
             person.hand_raised = raised
             self._tell_change(person, was_named=True)

@@ -30,7 +30,7 @@ from broker.protocol import (
 from broker.store.redis import RedisStore
 from broker.tokens import TokenAuthority, TokenVerifier
 from tests.support.broker_farm import node_key
-from tests.support.broker_server import Agent, Api, running_broker
+from tests.support.broker_server import API_KEY, Agent, Api, running_broker
 from tests.support.redis_server import RedisServer
 
 
@@ -326,6 +326,37 @@ async def test_picture_takes_another_shape_for_its_own_participant_only_and_not_
     answers = [await api.call("PATCH", path, turned, token=alice["session_token"]) for _ in range(40)]
     assert answers[-1][0] == 429
     assert int(answers[-1][2]["Retry-After"]) >= 1
+
+
+async def test_scene_no_node_has_is_refused_and_any_case_is_known(api, fleet):
+    status, problem, _ = await api.call("POST", "/v1/rooms", {"room": "odd", "scene": "atlantis"})
+    assert (status, problem["type"]) == (422, "urn:farstage:problem:scene-unknown")
+    assert "campus" in problem["detail"]
+    assert (await api.ok("POST", "/v1/rooms", {"room": "odd", "scene": "Campus"}))["scene"] == "Campus"
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "expected"),
+    [
+        ({"Content-Encoding": "gzip"}, b"xx", (400, "malformed")),
+        ({"Content-Encoding": "deflate"}, b"xx", (400, "malformed")),
+    ],
+)
+async def test_bytes_that_fit_no_header_are_the_clients_fault(api, headers, body, expected):
+    sent = {"Authorization": f"Bearer {API_KEY}", **headers}
+    async with api.client.post(f"{api.base}/v1/rooms", data=body, headers=sent) as response:
+        answer = await response.json(content_type=None)
+    assert (response.status, answer["type"].rpartition(":")[2]) == expected
+
+
+async def test_token_of_bytes_that_are_no_text_is_refused(api):
+    host, port = api.base.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"GET /v1/rooms HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\xfe\r\nConnection: close\r\n\r\n")
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b"token-malformed" in answer
 
 
 async def test_an_operator_may_end_any_session(api, fleet):

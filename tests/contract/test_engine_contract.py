@@ -1,6 +1,7 @@
 """What every media engine must do, seen from an independent WebRTC client."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -212,6 +213,25 @@ async def test_h264_main_is_answered_when_offered(engine) -> None:
     offer = (await client.offer()).replace("profile-level-id=42001f", "profile-level-id=4d001f")
     answer = await media.answer(settings(profile=H264Profile.MAIN), offer)
     assert "profile-level-id=4d001f" in answer
+    assert "VP8" not in answer
+    await client.close()
+
+
+@pytest.mark.parametrize(
+    ("offered", "profile"),
+    [
+        ("42001f", H264Profile.CONSTRAINED_BASELINE),
+        ("42e01f", H264Profile.CONSTRAINED_BASELINE),
+        ("64001f", H264Profile.MAIN),
+        ("640c1f", H264Profile.MAIN),
+    ],
+)
+async def test_profile_of_a_decoder_that_can_do_more_is_answered(engine, offered: str, profile: H264Profile) -> None:
+    media, _ = engine
+    client = Client()
+    offer = re.sub("profile-level-id=[0-9a-f]{6}", f"profile-level-id={offered}", await client.offer())
+    answer = await media.answer(settings(profile=profile), offer)
+    assert f"profile-level-id={offered}" in answer
     assert "VP8" not in answer
     await client.close()
 

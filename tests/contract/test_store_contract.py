@@ -48,6 +48,21 @@ async def test_records_are_kept_until_deleted(store: Store):
     assert await store.load("sessions") == {}
 
 
+async def test_identity_stays_while_the_data_does(store: Store):
+    identity = await store.identity()
+    await store.save({("rooms", "a"): b"1"})
+    assert await store.identity() == identity
+
+
+@pytest.mark.redis
+async def test_identity_tells_that_redis_has_lost_its_data(redis_server: RedisServer):
+    store = RedisStore(redis_server.url, prefix=f"{{{uuid.uuid4().hex}}}")
+    identity = await store.identity()
+    await store._client.flushall()
+    assert await store.identity() != identity
+    await store.close()
+
+
 async def test_agents_are_forgotten_when_they_expire(store: Store):
     await store.put_agents({"node:a": b"1", "node:b": b"2"}, NOW + 10)
     await store.put_agents({"node:b": b"3"}, NOW + 20)

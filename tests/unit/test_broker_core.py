@@ -92,6 +92,21 @@ def test_shape_of_a_stage_is_not_one_viewers_to_choose(farm):
     assert len(farm.sent) == before
 
 
+@pytest.mark.parametrize("prolong", ["resume", "vanish"])
+def test_who_has_never_connected_cannot_prolong_their_place(farm, prolong):
+    farm.room()
+    session = farm.join()
+    for _ in range(4):
+        farm.wait(9.0)
+        if session.session not in farm.state.sessions:
+            break
+        if prolong == "resume":
+            farm.carry_out(farm.brain.resume(session.session, [], farm.now))
+        else:
+            farm.say(edge_key("e1"), ViewerGone(session=session.session, reason=EndReason.CONNECTION_LOST))
+    assert farm.ended == {session.session: EndReason.CONNECT_TIMEOUT}
+
+
 def test_the_second_to_join_is_added_to_the_world(farm):
     farm.room()
     farm.join()
@@ -150,8 +165,16 @@ def test_what_is_missing_is_named(scene, kind):
     farm.node("n1")
     if kind is not RefusalKind.NO_EDGE:
         farm.edge("e1")
-    farm.room(scene=scene)
+    farm.room().scene = scene
     assert farm.refusal().kind is kind
+
+
+def test_room_with_a_scene_no_node_has_is_refused_at_once(farm):
+    with pytest.raises(Refusal, match="known are campus") as refused:
+        farm.room(scene="moon")
+    assert refused.value.kind is RefusalKind.SCENE_UNKNOWN
+    assert not farm.state.rooms
+    Farm().room(scene="moon")  # before any node has registered nobody can know
 
 
 def test_an_unknown_room_is_refused(farm):
@@ -159,7 +182,7 @@ def test_an_unknown_room_is_refused(farm):
 
 
 def test_a_refused_join_leaves_nothing_behind(farm):
-    farm.room(scene="moon")
+    farm.room().scene = "moon"
     farm.refusal()
     assert not farm.state.sessions
     assert not farm.state.views

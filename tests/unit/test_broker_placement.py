@@ -179,6 +179,8 @@ VP8 = VideoCapability(codec=Codec.VP8)
         ([VP8, h264("42e0", "4d00")], (Codec.H264, H264Profile.MAIN)),
         ([h264("640c")], (Codec.H264, H264Profile.MAIN)),
         ([VP8], (Codec.VP8, None)),
+        ([h264("ffff"), VP8], (Codec.VP8, None)),
+        ([h264("4200")], BASELINE),
     ],
 )
 def test_the_best_codec_both_have_is_chosen(capabilities, best):

@@ -52,6 +52,14 @@ def png(color: tuple[int, int, int], size: int = 4) -> bytes:
     return stream.getvalue()
 
 
+def test_file_whose_name_cannot_be_a_scenes_is_left_out_and_the_others_are_there(tmp_path: Path) -> None:
+    for name in ("my room", "雕像", ".hidden", "x" * 70, "Vase", "fine-1.2"):
+        write(tmp_path, document(), f"{name}.gltf")
+    library = SceneLibrary((tmp_path,))
+    assert library.names() == ["Vase", "campus", "fine-1.2"]
+    assert library.load("vase") is library.load("Vase")
+
+
 def test_text_file_with_data_uri_is_read(tmp_path: Path) -> None:
     mesh = load_scene(write(tmp_path, document())).geometry.meshes[0]
     assert np.array_equal(mesh.positions, TRIANGLE)
@@ -278,5 +286,5 @@ def test_missing_file_and_unknown_name_are_named(tmp_path: Path) -> None:
 def test_library_lists_operators_scenes_and_loads_each_once(tmp_path: Path) -> None:
     write(tmp_path, document(), "Hall.gltf")
     library = SceneLibrary([tmp_path])
-    assert library.names() == ["campus", "hall"]
+    assert library.names() == ["Hall", "campus"]
     assert library.load("hall") is library.load("hall")

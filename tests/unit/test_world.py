@@ -244,6 +244,28 @@ def test_newcomer_is_told_who_is_there() -> None:
     assert [entry.exhibit for entry in event.event.exhibits] == ["vase", "bell"]
 
 
+def test_hand_may_always_be_lowered_and_goes_down_with_the_right_to_raise_it() -> None:
+    room = world(Mode.EXPLORE, ann=Role.VISITOR)
+    room.take("ann", RaiseHand(raised=True), 0.0)
+    room.put_participant(WorldParticipant(participant="ann", display_name="ann", role=Role.SPECTATOR))
+    assert not room.people["ann"].hand_raised
+    room.take_events()
+    room.take("ann", RaiseHand(raised=False), 1.0)
+    assert room.take_events() == []
+
+
+def test_hand_that_flutters_is_refused_and_told_to_nobody() -> None:
+    room = world(Mode.EXPLORE, ann=Role.VISITOR)
+    room.take_events()
+    for number in range(100):
+        room.take("ann", RaiseHand(raised=number % 2 == 0), 0.01 * number)
+    events = room.take_events()
+    assert sum(isinstance(event.event, RosterJoined) for event in events) < 10
+    refused = [event for event in events if isinstance(event.event, Refused)]
+    assert refused
+    assert {(event.participant, event.event.reason) for event in refused} == {("ann", "too_many")}
+
+
 def seated(number: int, role: Role = Role.VISITOR, *, muted: bool = False) -> WorldParticipant:
     name = f"p{number}"
     return WorldParticipant(participant=name, display_name=name, role=role, muted=muted, seat=number)
