@@ -40,6 +40,10 @@ class RegistrationRefused(Exception):
     """The broker refused the token or the registration; trying again with the same will not help at once."""
 
 
+class AgentFailed(Exception):
+    """An edge or node cannot work and its process must end; the message names the fault."""
+
+
 class AgentLink:
     """One agent's connection to its broker."""
 

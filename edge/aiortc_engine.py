@@ -49,6 +49,8 @@ MAX_QUEUED_AUDIO_FRAMES = 5
 MAX_BUFFERED_MESSAGE_BYTES = 256 * 1024
 """Data waiting for a viewer that does not read; further messages to it are dropped."""
 MAX_MEDIA_SECTIONS = 8
+MAX_CHANNELS = 8
+"""Data channels of one viewer by label; of one label the newest counts."""
 CONNECT_TIMEOUT_S = 20.0
 
 _VIDEO_TIME_BASE = fractions.Fraction(1, 90_000)
@@ -315,9 +317,12 @@ class AiortcEngine:
 
     def _take_channel(self, viewer: _Viewer, channel: RTCDataChannel) -> None:
         session = viewer.settings.session
-        if channel.label in viewer.channels or len(viewer.channels) >= MAX_MEDIA_SECTIONS:
+        former = viewer.channels.get(channel.label)
+        if former is None and len(viewer.channels) >= MAX_CHANNELS:
             channel.close()
             return
+        if former is not None:
+            former.close()
         viewer.channels[channel.label] = channel
 
         def take(message: str | bytes) -> None:
@@ -445,7 +450,8 @@ def _matches(codec: RTCRtpCodecCapability, wanted: Codec, family: str) -> bool:
 
 
 def _check_offer(offer_sdp: str) -> None:
-    sections = [line for line in offer_sdp.splitlines() if line.startswith("m=")]
+    lines = offer_sdp.splitlines()
+    sections = [line for line in lines if line.startswith("m=")]
     if not offer_sdp.startswith("v=0"):
         raise OfferError("the body is not an SDP offer: it does not begin with v=0")
     if not any(line.startswith("m=video ") for line in sections):
@@ -454,7 +460,22 @@ def _check_offer(offer_sdp: str) -> None:
         raise OfferError(f"the offer has {len(sections)} media sections; the limit is {MAX_MEDIA_SECTIONS}")
     if "a=fingerprint:" not in offer_sdp or "a=ice-ufrag:" not in offer_sdp:
         raise OfferError("the offer lacks a DTLS fingerprint or ICE credentials")
-    mids = [line.removeprefix("a=mid:").strip() for line in offer_sdp.splitlines() if line.startswith("a=mid:")]
-    bundle = next((line for line in offer_sdp.splitlines() if line.startswith("a=group:BUNDLE ")), "").split()[1:]
+    if not _receives_video(lines):
+        raise OfferError("the video section must receive: a=recvonly or a=sendrecv")
+    mids = [line.removeprefix("a=mid:").strip() for line in lines if line.startswith("a=mid:")]
+    bundle = next((line for line in lines if line.startswith("a=group:BUNDLE ")), "").split()[1:]
+    if len(sections) == 1 and not bundle:
+        bundle = mids
     if len(mids) != len(sections) or len(set(mids)) != len(mids) or set(bundle) != set(mids):
         raise OfferError("the offer must bundle all its media sections, each with a mid (a=group:BUNDLE, a=mid)")
+
+
+def _receives_video(lines: list[str]) -> bool:
+    """Whether the first video section asks for video; without a direction it does (RFC 8866, section 6.7)."""
+    start = next(index for index, line in enumerate(lines) if line.startswith("m=video "))
+    for line in lines[start + 1 :]:
+        if line.startswith("m="):
+            break
+        if line.strip() in ("a=sendonly", "a=inactive"):
+            return False
+    return True

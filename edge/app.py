@@ -237,6 +237,8 @@ async def _cors(
         response = await handler(request)
     except web.HTTPException as error:
         response = problem(error.reason.lower().replace(" ", "-"), error.status, error.reason)
+        if "Allow" in error.headers:
+            response.headers["Allow"] = error.headers["Allow"]
     if not response.prepared:
         response.headers.update(CORS_HEADERS)
     return response

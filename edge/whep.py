@@ -7,6 +7,7 @@ carries the session token as a bearer; a session the broker has not placed here 
 import asyncio
 import time
 from collections.abc import Callable
+from weakref import WeakValueDictionary
 
 import structlog
 from aiohttp import web
@@ -24,6 +25,7 @@ CORS_HEADERS = {
     "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE, OPTIONS",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match",
     "Access-Control-Expose-Headers": "Location, ETag, Retry-After, Accept-Patch",
+    "Accept-Post": "application/sdp",
     "Access-Control-Max-Age": "600",
     "Timing-Allow-Origin": "*",
 }
@@ -50,6 +52,8 @@ class WhepRoutes:
         self._engine = engine
         self._max_viewers = max_viewers
         self._verifier = verifier
+        self._answering: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """Held while a session's offer is answered: the next one waits, and then replaces it."""
 
     def routes(self) -> list[web.RouteDef]:
         """The routes to add to the edge's application."""
@@ -77,12 +81,13 @@ class WhepRoutes:
         try:
             offer_sdp = await _read_sdp(request)
             viewer = ViewerSettings(session, put.stream, put.codec, put.profile)
-            answer = await self._engine.answer(viewer, offer_sdp)
+            async with self._answering.setdefault(session, asyncio.Lock()):
+                answer = await self._engine.answer(viewer, offer_sdp)
         except OfferError as error:
             self.offers_refused += 1
             return problem("bad-offer", 400, "The SDP offer cannot be used", str(error)[:300])
         _log.info("viewer_answered", session=session, stream=put.stream)
-        headers = {"Location": f"/whep/{session}", "ETag": f'"{session}"', "Accept-Patch": _FRAGMENT_TYPE}
+        headers = {"Location": f"/whep/{session}", "ETag": _etag(session), "Accept-Patch": _FRAGMENT_TYPE}
         return web.Response(text=answer, status=201, content_type="application/sdp", headers=headers)
 
     async def trickle(self, request: web.Request) -> web.Response:
@@ -91,6 +96,8 @@ class WhepRoutes:
         refusal = await self._refusal(request, session)
         if refusal is not None:
             return refusal
+        if request.headers.get("If-Match", "*") not in ("*", _etag(session)):
+            return problem("etag-mismatch", 412, "The ETag is of another connection")
         if request.content_type != _FRAGMENT_TYPE:
             return problem("unsupported-media-type", 415, f"Candidates must be {_FRAGMENT_TYPE}")
         try:
@@ -132,6 +139,10 @@ class WhepRoutes:
                 return True
             await asyncio.sleep(ADMISSION_POLL_S)
         return False
+
+
+def _etag(session: str) -> str:
+    return f'"{session}"'
 
 
 _FRAGMENT_TYPE = "application/trickle-ice-sdpfrag"

@@ -1,6 +1,7 @@
 """The command line. Every command takes `--json` where it reports something, and `--config` and `--set` throughout."""
 
 import asyncio
+import re
 import sys
 import time
 from pathlib import Path
@@ -10,7 +11,15 @@ import msgspec
 import typer
 from rich.table import Table
 
-from broker.protocol import AUDIENCE_EDGE, AUDIENCE_NODE, AUDIENCE_OPERATOR, Role, TokenRequest
+from broker.agent import AgentFailed
+from broker.protocol import (
+    AUDIENCE_EDGE,
+    AUDIENCE_NODE,
+    AUDIENCE_OPERATOR,
+    IDENTIFIER_PATTERN,
+    Role,
+    TokenRequest,
+)
 from broker.tokens import TokenAuthority
 from client_demo.headless.api import BrokerClient, Refused
 from farstage import config as configuration
@@ -28,6 +37,7 @@ app = typer.Typer(
 bench_app = typer.Typer(help="Measure this machine.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
 
+MAX_TTL_S = 10 * 365 * 86_400.0
 DEFAULT_STATE_DIR = Path(".farstage")
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file; default: ./farstage.toml if present.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; wins over file and variables.")]
@@ -56,6 +66,8 @@ def _serve(role: str, config: Config, supervised_by: int) -> None:
         roles.run(role, config, supervised_by=supervised_by)
     except ConfigError as error:
         fail(str(error), 2)
+    except AgentFailed as error:
+        fail(str(error))
 
 
 @app.command()
@@ -182,7 +194,7 @@ def token(
     overrides: Overrides = None,
     room: Annotated[str, typer.Option(help="join: the room.")] = "",
     role: Annotated[Role, typer.Option(help="join: what the person may do.")] = Role.VISITOR,
-    ttl_s: Annotated[float, typer.Option(min=1, help="Seconds it is good for.")] = 86_400.0,
+    ttl_s: Annotated[float, typer.Option(min=1, max=MAX_TTL_S, help="Seconds it is good for.")] = 86_400.0,
     broker_url: BrokerUrl = DEFAULT_BROKER,
     as_json: AsJson = False,
 ) -> None:
@@ -195,6 +207,8 @@ def token(
         return
     if kind not in audiences:
         fail(f"there is no {kind!r} token; kinds are node, edge, operator, join", 2)
+    if not re.fullmatch(IDENTIFIER_PATTERN, name):
+        fail(f"{name!r} is no name: 1 to 64 letters, digits, '_', '.', '-', beginning with a letter or digit", 2)
     try:
         made = TokenAuthority(config.broker.secret.encode()).mint(audiences[kind], name, ttl_s, time.time())
     except ValueError as error:
@@ -253,11 +267,19 @@ def watch(
             return asyncio.run(look(settings, show))
         except Refused as error:
             fail(str(error))
-        except (OSError, TimeoutError) as error:
-            fail(f"{broker_url}: {error or 'no picture within the deadline'}")
+        except TimeoutError:
+            fail(f"{broker_url}: no answer, or no picture, within the deadline")
+        except (OSError, ValueError) as error:
+            fail(f"{broker_url}: {error}")
+
+    def end(report: Any) -> None:
+        if report.ended is not None:
+            fail(f"the session was over after {report.seconds:.1f} s: {report.ended.value}")
 
     if as_json:
-        print_json(run(lambda _: None))
+        report = run(lambda _: None)
+        print_json(report)
+        end(report)
         return
     with errors.status("joining") as status:
 
@@ -266,6 +288,7 @@ def watch(
 
         report = run(show)
     print_figures(f"Room {room}", msgspec.to_builtins(report))
+    end(report)
 
 
 @bench_app.command()

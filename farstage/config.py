@@ -18,8 +18,10 @@ from msgspec import Meta, Struct, field
 ENVIRONMENT_PREFIX = "FARSTAGE_"
 CONFIG_VARIABLE = "FARSTAGE_CONFIG"
 DEFAULT_FILE = Path("farstage.toml")
-Port = int
+Port = Annotated[int, Meta(ge=1, le=65_535)]
 Seconds = Annotated[float, Meta(ge=0.0, le=86_400.0)]
+HttpUrl = Annotated[str, Meta(pattern=r"^$|^https?://[^\s]{1,240}$")]
+TrunkUrl = Annotated[str, Meta(pattern=r"^$|^wss?://[^\s]{1,240}$")]
 
 
 class ConfigError(Exception):
@@ -35,16 +37,16 @@ class BrokerConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
     host: str = "127.0.0.1"
     port: Port = 8080
-    public_url: str = "http://127.0.0.1:8080"
+    public_url: HttpUrl = "http://127.0.0.1:8080"
     secret: str = ""
     api_key: str = ""
     store_url: str = "memory:"
     name: str = "broker"
     policy: str = "lowest_latency"
-    guest_joins_per_minute: float = 60.0
+    guest_joins_per_minute: Annotated[float, Meta(gt=0, le=1e6)] = 60.0
     trusted_proxies: list[str] = []
-    max_fps: int = 30
-    max_long_side: int = 1280
+    max_fps: Annotated[int, Meta(ge=1, le=120)] = 30
+    max_long_side: Annotated[int, Meta(ge=160, le=3840)] = 1280
 
 
 class EdgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,12 +59,12 @@ class EdgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
     region: str = "local"
     host: str = "127.0.0.1"
     port: Port = 8081
-    public_url: str = ""
-    trunk_url: str = ""
-    broker_url: str = "http://127.0.0.1:8080"
+    public_url: HttpUrl = ""
+    trunk_url: TrunkUrl = ""
+    broker_url: HttpUrl = "http://127.0.0.1:8080"
     token: str = ""
     engine: str = "aiortc"
-    max_viewers: int = 64
+    max_viewers: Annotated[int, Meta(ge=1, le=1_000_000)] = 64
     host_addresses: list[str] = []
     drain_s: Seconds | None = None
 
@@ -77,12 +79,12 @@ class NodeConfig(Struct, frozen=True, forbid_unknown_fields=True):
     region: str = "local"
     host: str = "127.0.0.1"
     port: Port = 8082
-    broker_url: str = "http://127.0.0.1:8080"
+    broker_url: HttpUrl = "http://127.0.0.1:8080"
     token: str = ""
     renderer: str = "auto"
     barcode: str = "auto"
     scene_dirs: list[str] = []
-    units: float = 0.0
+    units: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
     drain_s: Seconds | None = None
 
 

@@ -14,12 +14,15 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from broker.agent import AgentFailed
 from broker.departure import SignalledDeparture
 from render_farm import capability
+from render_farm.encoder.interface import EncoderError
 from render_farm.node import NodeSettings, RenderNode
 from render_farm.renderer.cpu import CpuRenderer
 from render_farm.renderer.interface import Renderer, RenderError, RendererSettings
 from render_farm.scene.library import SceneLibrary
+from render_farm.scene.model import SceneError
 
 _log = structlog.get_logger(__name__)
 
@@ -141,7 +144,7 @@ NODE_PROCESS = web.AppKey("node_process", NodeProcess)
 
 
 def create_app(settings: NodeProcessSettings) -> web.Application:
-    """The node as an aiohttp application. If the node fails for good, the process is asked to stop."""
+    """The node as an aiohttp application. If it fails for good it stops, and its clean-up raises `AgentFailed`."""
     process = NodeProcess(settings)
     app = web.Application()
     app[NODE_PROCESS] = process
@@ -154,7 +157,9 @@ def create_app(settings: NodeProcessSettings) -> web.Application:
         task.add_done_callback(_stop_process_if_failed)
         yield
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        (outcome,) = await asyncio.gather(task, return_exceptions=True)
+        if isinstance(outcome, Exception):
+            raise AgentFailed(f"the node cannot work: {outcome}") from outcome
 
     app.cleanup_ctx.append(lifespan)
     if settings.drain_s:
@@ -163,6 +168,7 @@ def create_app(settings: NodeProcessSettings) -> web.Application:
 
 
 def _stop_process_if_failed(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled() and task.exception() is not None:
-        _log.error("node_failed", error=str(task.exception()), exc_info=task.exception())
+    if not task.cancelled() and (error := task.exception()) is not None:
+        expected = isinstance(error, SceneError | RenderError | EncoderError)
+        _log.error("node_failed", error=str(error), exc_info=None if expected else error)
         os.kill(os.getpid(), signal.SIGINT)

@@ -87,6 +87,7 @@ def _responses(route: Route) -> dict[str, Any]:
     responses: dict[str, Any] = {str(route.status): success}
     for status in sorted({*_ALWAYS, *route.statuses}):
         responses[str(status)] = {"description": "Problem", "content": problem}
+    responses["default"] = {"description": "Any other problem", "content": problem}
     return responses
 
 

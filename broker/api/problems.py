@@ -40,7 +40,13 @@ class ApiError(Exception):
     """An error with its problem document."""
 
     def __init__(
-        self, kind: str, status: int, title: str, detail: str = "", retry_after_s: float | None = None
+        self,
+        kind: str,
+        status: int,
+        title: str,
+        detail: str = "",
+        retry_after_s: float | None = None,
+        allow: str = "",
     ) -> None:
         super().__init__(f"{kind}: {detail or title}")
         self.kind = kind
@@ -48,6 +54,7 @@ class ApiError(Exception):
         self.title = title
         self.detail = detail
         self.retry_after_s = retry_after_s
+        self.allow = allow
 
 
 def from_refusal(refusal: Refusal) -> ApiError:
@@ -66,7 +73,7 @@ def from_token(refused: TokenRefused) -> ApiError:
 def from_http(error: web.HTTPException) -> ApiError:
     """aiohttp's own errors, in our form."""
     kind, title = _HTTP_KINDS.get(error.status, ("http-error", error.reason))
-    return ApiError(kind, error.status, title)
+    return ApiError(kind, error.status, title, allow=error.headers.get("Allow", ""))
 
 
 def store_unavailable() -> ApiError:
@@ -103,4 +110,6 @@ def problem_response(error: ApiError, instance: str) -> web.Response:
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if error.allow:
+        headers["Allow"] = error.allow
     return web.Response(status=error.status, body=encode(problem), content_type=CONTENT_TYPE, headers=headers)

@@ -118,6 +118,7 @@ from broker.protocol.rooms import (
 from broker.protocol.telemetry import DecodeStatistics, ViewerReport
 from broker.protocol.terms import (
     API_VERSION,
+    IDENTIFIER_PATTERN,
     MAX_CLIENT_MESSAGE_BYTES,
     MAX_CLIENT_MESSAGES_PER_S,
     MAX_CONTROL_MESSAGE_BYTES,
@@ -161,6 +162,7 @@ __all__ = [
     "AUDIENCE_TRUNK",
     "DATA_CHANNEL_CONTROL",
     "DATA_CHANNEL_INPUT",
+    "IDENTIFIER_PATTERN",
     "MAX_CLIENT_MESSAGES_PER_S",
     "MAX_CLIENT_MESSAGE_BYTES",
     "MAX_CONTROL_MESSAGE_BYTES",

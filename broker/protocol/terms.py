@@ -20,9 +20,16 @@ MAX_SDP_BYTES = 64 * 1024
 MAX_PROBES = 16
 MAX_METADATA_ENTRIES = 32
 
-Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)")]
-"""Names of rooms, scenes, nodes, edges, sessions, streams: 1 to 64 of letters, digits, `_`, `.`, `-`."""
-DisplayName = Annotated[str, Meta(min_length=1, max_length=48)]
+IDENTIFIER_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+Identifier = Annotated[str, Meta(pattern=rf"^{IDENTIFIER_PATTERN}$(?!\n)")]
+"""Names of rooms, scenes, nodes, edges, sessions, streams: 1 to 64 of letters, digits, `_`, `.`, `-`.
+
+The first is a letter or digit.
+"""
+_INVISIBLE = r"\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+"""Controls, and marks that turn the direction of what stands around a name; joiners, which emoji need, are no part."""
+DisplayName = Annotated[str, Meta(min_length=1, max_length=48, pattern=rf"^(?=.*\S)[^{_INVISIBLE}]*$(?!\n)")]
+"""What people call themselves: something visible, on one line."""
 Url = Annotated[str, Meta(pattern=r"^(https?|wss?)://[^\s]{1,240}$")]
 Ratio = Annotated[float, Meta(ge=0.0, le=1.0)]
 Milliseconds = Annotated[float, Meta(ge=0.0, le=60_000.0)]

@@ -18,6 +18,8 @@ from broker.protocol import (
     DATA_CHANNEL_INPUT,
     ClientEvent,
     ClientMessage,
+    Ended,
+    EndReason,
     Input,
     JoinGrant,
     decode_client_event,
@@ -109,12 +111,19 @@ class HeadlessViewer:
         """State of the WebRTC connection, as the browser API names it."""
         return str(self._connection.connectionState)
 
+    @property
+    def ended(self) -> EndReason | None:
+        """Why the session is over; `None` while it is not. Without a word from the edge: the connection was lost."""
+        told = next((event.reason for event in reversed(self.events) if isinstance(event, Ended)), None)
+        return told or (EndReason.CONNECTION_LOST if self.connection_state in ("failed", "closed") else None)
+
     def send_input(self, **hands: float | bool) -> int:
-        """Send the state of the hands (fields of `Input`); returns its sequence number."""
+        """Send the state of the hands (fields of `Input`) if the channel is open; returns its sequence number."""
         self._sequence += 1
-        self._pending.append((self._sequence, time.perf_counter()))
-        message = Input(seq=self._sequence, **hands)  # type: ignore[arg-type]
-        self._input.send(encode(message).decode())
+        if self._input.readyState == "open":
+            self._pending.append((self._sequence, time.perf_counter()))
+            message = Input(seq=self._sequence, **hands)  # type: ignore[arg-type]
+            self._input.send(encode(message).decode())
         return self._sequence
 
     def send(self, message: ClientMessage) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 
-from broker.protocol import Codec, JoinRequest, Probe, VideoCapability, Viewport
+from broker.protocol import Codec, EndReason, JoinRequest, Probe, VideoCapability, Viewport
 from client_demo.headless.api import BrokerClient
 from client_demo.headless.probe import measure
 from client_demo.headless.viewer import HeadlessViewer, Reception
@@ -34,13 +34,16 @@ class Percentiles(msgspec.Struct):
 
 
 class WatchReport(msgspec.Struct):
-    """What `watch` prints. `barcodes` counts pictures that carried a readable barcode."""
+    """What `watch` prints. `barcodes` counts pictures with a readable barcode, `crc_failures` those whose is not.
+
+    `crc_failures` is `None` if no picture had one: the node stamps none. `ended` says why the session was over early.
+    """
 
     room: str
     seconds: float
     frames: int
     frames_lost: int
-    crc_failures: int
+    crc_failures: int | None
     barcodes: int
     fps: float
     bitrate_bps: int
@@ -49,6 +52,7 @@ class WatchReport(msgspec.Struct):
     longest_gap_ms: float
     time_to_first_frame_ms: float
     input_to_photon_ms: Percentiles | None
+    ended: EndReason | None
 
 
 class WatchSettings(msgspec.Struct, frozen=True):
@@ -77,7 +81,7 @@ async def watch(settings: WatchSettings, progress: Callable[[Reception], None] =
                 viewer.reception = Reception(last_frame_number=viewer.reception.last_frame_number)
                 started = time.perf_counter()
                 await _move_for(viewer, settings.seconds, progress)
-                return _report(settings, viewer.reception, time.perf_counter() - started, first_frame_ms)
+                return _report(settings, viewer, time.perf_counter() - started, first_frame_ms)
         finally:
             await client.leave(grant)
 
@@ -94,27 +98,29 @@ async def _join_request(client: BrokerClient, settings: WatchSettings) -> JoinRe
 
 
 async def _move_for(viewer: HeadlessViewer, seconds: float, progress: Callable[[Reception], None]) -> None:
-    """Look left and right for `seconds`."""
+    """Look left and right for `seconds`, or until the session is over."""
     end = time.perf_counter() + seconds
-    while (now := time.perf_counter()) < end:
+    while (now := time.perf_counter()) < end and viewer.ended is None:
         viewer.send_input(yaw=0.4 * math.sin(now))
         progress(viewer.reception)
         await asyncio.sleep(min(INPUT_INTERVAL_S, max(0.0, end - now)))
 
 
-def _report(settings: WatchSettings, seen: Reception, seconds: float, first_frame_ms: float) -> WatchReport:
+def _report(settings: WatchSettings, viewer: HeadlessViewer, seconds: float, first_frame_ms: float) -> WatchReport:
+    seen = viewer.reception
     return WatchReport(
         room=settings.room,
         seconds=round(seconds, 2),
         frames=seen.frames,
         frames_lost=seen.frames_lost,
-        crc_failures=seen.crc_failures if seen.barcodes else 0,
+        crc_failures=seen.crc_failures if seen.barcodes else None,
         barcodes=seen.barcodes,
-        fps=round(seen.frames / seconds, 2),
-        bitrate_bps=round(seen.bytes_received * 8 / seconds),
+        fps=round(seen.frames / max(seconds, 1e-3), 2),
+        bitrate_bps=round(seen.bytes_received * 8 / max(seconds, 1e-3)),
         width=seen.width,
         height=seen.height,
         longest_gap_ms=round(seen.longest_gap_s * 1000.0, 1),
         time_to_first_frame_ms=round(first_frame_ms, 1),
         input_to_photon_ms=Percentiles.of(seen.input_to_photon_ms),
+        ended=viewer.ended,
     )

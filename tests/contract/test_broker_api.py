@@ -132,6 +132,7 @@ async def test_a_body_that_never_arrives_times_out():
 async def test_unknown_paths_and_methods_are_problems(api):
     assert await api.problem("GET", "/v1/nothing") == (404, "not-found")
     assert await api.problem("PUT", "/v1/rooms") == (405, "method-not-allowed")
+    assert (await api.call("PUT", "/v1/rooms"))[2]["Allow"] == "GET,POST"
 
 
 # --- Who may -------------------------------------------------------------------------------------------
@@ -357,6 +358,19 @@ async def test_token_of_bytes_that_are_no_text_is_refused(api):
     writer.close()
     assert answer.startswith(b"HTTP/1.1 401 ")
     assert b"token-malformed" in answer
+
+
+@pytest.mark.parametrize("name", ["", " ", "\t", "a\nb", "a\x00", "\u202eevil", "x" * 49])
+async def test_name_that_cannot_be_shown_is_refused(api, fleet, name):
+    await api.ok("PATCH", "/v1/rooms/demo", {"open": True})
+    assert await api.problem("POST", "/v1/rooms/demo/join", {"display_name": name}, token=None) == (400, "malformed")
+
+
+@pytest.mark.parametrize("name", ["Ada", "林婉", "O'Brien-Müller Jr.", "👩\u200d🔬 Kim", "عائشة"])
+async def test_names_of_all_peoples_are_taken(api, fleet, name):
+    await api.ok("PATCH", "/v1/rooms/demo", {"open": True})
+    answer = await api.ok("POST", "/v1/rooms/demo/join", {"display_name": name}, token=None)
+    assert answer["display_name"] == name
 
 
 async def test_an_operator_may_end_any_session(api, fleet):

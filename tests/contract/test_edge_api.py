@@ -185,6 +185,30 @@ async def test_viewer_of_a_full_edge_may_connect_again(edge: Edge) -> None:
     await connection.close()
 
 
+async def test_offers_of_one_session_at_once_are_answered_one_after_the_other(edge: Edge) -> None:
+    made = [await real_offer() for _ in range(3)]
+    answers = await asyncio.gather(
+        *(edge.ask("POST", "/whep/s1", session_token(), data=offer, headers=SDP) for _, offer in made)
+    )
+    assert [status for status, _, _ in answers] == [201, 201, 201]
+    for connection, _ in made:
+        await connection.close()
+
+
+async def test_candidates_for_another_connection_are_told_apart_by_their_etag(edge: Edge) -> None:
+    fragment = {"Content-Type": "application/trickle-ice-sdpfrag"}
+    for etag, expected in (('"s1"', 204), ("*", 204), ('"other"', 412)):
+        headers = {**fragment, "If-Match": etag}
+        status, _, _ = await edge.ask("PATCH", "/whep/s1", session_token(), data="a=end-of-candidates", headers=headers)
+        assert status == expected
+
+
+async def test_method_that_is_not_allowed_says_which_are(edge: Edge) -> None:
+    status, _, headers = await edge.ask("PUT", "/whep/s1")
+    assert status == 405
+    assert "POST" in headers["Allow"]
+
+
 async def test_full_edge_says_when_to_ask_again(edge: Edge) -> None:
     put = edge.process.hub.session("s1")
     assert put is not None

@@ -236,6 +236,47 @@ async def test_profile_of_a_decoder_that_can_do_more_is_answered(engine, offered
     await client.close()
 
 
+@pytest.mark.parametrize("direction", ["sendonly", "inactive"])
+async def test_offer_that_asks_for_no_video_is_refused(engine, direction: str) -> None:
+    media, _ = engine
+    client = Client()
+    offer = (await client.offer()).replace("a=recvonly", f"a={direction}", 1)
+    with pytest.raises(OfferError, match="must receive"):
+        await media.answer(settings(), offer)
+    await client.close()
+
+
+async def test_single_section_needs_no_bundle_and_sections_may_be_bundle_only(engine) -> None:
+    media, handler = engine
+    connection = RTCPeerConnection(RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
+    connection.addTransceiver("video", direction="recvonly")
+    await connection.setLocalDescription(await connection.createOffer())
+    offer = re.sub(r"a=group:BUNDLE.*\r\n", "", connection.localDescription.sdp)
+    assert "m=video" in await media.answer(settings(), offer)
+    await connection.close()
+    client = Client(hears=True)
+    offer = await client.offer()
+    firefox = re.sub(r"m=audio \d+ (.*\r\n)", r"m=audio 0 \1a=bundle-only\r\n", offer)
+    assert firefox != offer
+    await client.accept(await media.answer(settings("s2"), firefox))
+    while await soon(handler.connected.get()) != "s2":
+        pass
+    await client.close()
+
+
+async def test_channel_that_was_closed_can_be_opened_again(engine) -> None:
+    media, handler = engine
+    async with viewing(media, settings()) as client:
+        assert await soon(handler.channels.get()) == ("s1", "control")
+        client.control.close()
+        again = client.connection.createDataChannel("control")
+        received: asyncio.Queue[str] = asyncio.Queue()
+        again.on("message", received.put_nowait)
+        assert await soon(handler.channels.get()) == ("s1", "control")
+        media.send_message(["s1"], "control", b"hello again")
+        assert await soon(received.get()) == "hello again"
+
+
 async def test_two_viewers_share_a_stream_and_a_slow_start_harms_neither(engine) -> None:
     media, handler = engine
     async with viewing(media, settings("s1", profile=H264Profile.CONSTRAINED_BASELINE)) as first:

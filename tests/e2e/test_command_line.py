@@ -13,6 +13,7 @@ import aiohttp
 import psutil
 import pytest
 
+from broker.protocol import Mode, RoomCreate, SessionState
 from client_demo.headless.api import BrokerClient, Refused
 from farstage.bench_latency import free_ports
 from farstage.farm import Farm
@@ -72,6 +73,53 @@ async def test_tokens_are_made_for_each_kind(farm: Farm) -> None:
     code, _, errors = await run("token", "node", "x")
     assert code == 2
     assert "broker.secret" in errors
+
+
+async def test_watch_says_why_a_session_was_over(farm: Farm) -> None:
+    async with BrokerClient(farm.broker_url, farm.api_key) as client:
+        await client.create_room(RoomCreate(room="watched", mode=Mode.EXPLORE, open=True))
+        watching = asyncio.create_task(
+            run("watch", "--room", "watched", "--seconds", "60", "--json", "--broker", farm.broker_url)
+        )
+        async with asyncio.timeout(30):
+            while not (people := await client.participants("watched")) or people[0].state is not SessionState.LIVE:
+                await asyncio.sleep(0.1)
+        await asyncio.sleep(2.0)  # past the settling, into what is measured
+        await client.remove_participant("watched", people[0].participant)
+        code, output, errors = await watching
+    assert code == 1
+    assert json.loads(output)["ended"] == "removed"
+    assert "removed" in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("watch", "--broker", "notaurl"),
+        ("watch", "--token", "a\nb"),
+        ("token", "node", "a b"),
+        ("token", "node", "x", "--ttl-s", "inf"),
+        ("broker", "--port", "80000"),
+        ("node", "--scenes", "/nonexistent", "--token", "x", "--port", "1"),
+        ("edge", "--public-url", "notaurl", "--token", "x"),
+    ],
+)
+async def test_argument_that_cannot_be_used_is_told_in_a_line(farm: Farm, arguments: tuple[str, ...]) -> None:
+    more = ("--broker", farm.broker_url) if "--token" in arguments and arguments[0] == "watch" else ()
+    code, output, errors = await run(*arguments, *more, environment={"FARSTAGE_BROKER_SECRET": "s" * 40})
+    assert code != 0
+    assert output == ""
+    assert errors.strip()
+    assert "Traceback" not in errors
+
+
+async def test_node_that_cannot_work_says_why_and_fails() -> None:
+    (port,) = free_ports(1)
+    code, _, errors = await run("node", "--scenes", "/nonexistent", "--token", "x", "--port", str(port))
+    assert code == 1
+    assert "/nonexistent" in errors
+    assert "Traceback" not in errors
 
 
 async def test_doctor_says_what_is_there(tmp_path: Path) -> None:
