@@ -46,7 +46,8 @@ Supervised = Annotated[int, typer.Option("--supervised-by", hidden=True, help="P
 BrokerUrl = Annotated[str, typer.Option("--broker", help="The broker's URL.")]
 DEFAULT_BROKER = "http://127.0.0.1:8080"
 STYLISED = (
-    "Without a GPU pictures are stylised. The real scene, a few pictures a second: make up ARGS='--renderer wgpu'"
+    "Without a GPU pictures are stylised. The real scene, small and slow: "
+    "make up ARGS='--renderer wgpu --set broker.max_long_side=640'"
 )
 
 
@@ -198,8 +199,11 @@ def token(
     broker_url: BrokerUrl = DEFAULT_BROKER,
     as_json: AsJson = False,
 ) -> None:
-    """Make a token. Node, edge and operator tokens need broker.secret; join tokens broker.api_key and the broker."""
-    config = _load(file, overrides)
+    """Make a token. Node, edge and operator tokens need broker.secret; join tokens broker.api_key and the broker.
+
+    In a folder where `farstage up` has run, both are those of that farm unless you give your own.
+    """
+    config = _with_local_secrets(_load(file, overrides))
     audiences = {"node": AUDIENCE_NODE, "edge": AUDIENCE_EDGE, "operator": AUDIENCE_OPERATOR}
     if kind == "join":
         grant = asyncio.run(_join_token(config, broker_url, room, name, role, ttl_s))
@@ -214,6 +218,18 @@ def token(
     except ValueError as error:
         fail(f"broker.secret: {error}", 2)
     print_json({"token": made}) if as_json else sys.stdout.write(made + "\n")
+
+
+def _with_local_secrets(config: Config) -> Config:
+    from farstage.farm import known_secrets
+
+    known = known_secrets(DEFAULT_STATE_DIR)
+    if known is None:
+        return config
+    secret, api_key = config.broker.secret or known.secret, config.broker.api_key or known.api_key
+    return msgspec.structs.replace(
+        config, broker=msgspec.structs.replace(config.broker, secret=secret, api_key=api_key)
+    )
 
 
 async def _join_token(config: Config, url: str, room: str, name: str, role: Role, ttl_s: float) -> Any:

@@ -79,12 +79,21 @@ class Secrets(msgspec.Struct, frozen=True):
     api_key: str
 
 
+SECRETS_FILE = "secrets.json"
+
+
+def known_secrets(state_dir: Path) -> Secrets | None:
+    """The secrets of a farm that has been started with this folder, if one has."""
+    path = state_dir / SECRETS_FILE
+    return msgspec.json.decode(path.read_bytes(), type=Secrets) if path.exists() else None
+
+
 def load_secrets(state_dir: Path) -> Secrets:
     """The farm's secrets, made at the first start."""
     state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = state_dir / "secrets.json"
-    if path.exists():
-        return msgspec.json.decode(path.read_bytes(), type=Secrets)
+    if (known := known_secrets(state_dir)) is not None:
+        return known
+    path = state_dir / SECRETS_FILE
     made = Secrets(secrets.token_hex(32), secrets.token_urlsafe(24))
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(msgspec.json.encode(made))

@@ -47,6 +47,7 @@ from broker.protocol.client import (
     SelectExhibit,
     SourceState,
     StageCamera,
+    StageCameraChanged,
     decode_client_event,
     decode_client_message,
 )
@@ -254,6 +255,7 @@ __all__ = [
     "SessionState",
     "SourceState",
     "StageCamera",
+    "StageCameraChanged",
     "Tagged",
     "TokenGrant",
     "TokenRequest",

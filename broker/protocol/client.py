@@ -102,6 +102,8 @@ class Roster(Tagged, frozen=True):
     total: int
     exhibits: list[ExhibitEntry] = []
     stage_cameras: list[str] = []
+    stage_camera: str | None = None
+    """Conference: the stage camera that is live."""
 
 
 class RosterJoined(Tagged, frozen=True):
@@ -122,6 +124,12 @@ class RosterTotal(Tagged, frozen=True):
     """How many are there, told at most twice a second where not everybody's coming and going is."""
 
     total: int
+
+
+class StageCameraChanged(Tagged, frozen=True):
+    """A host has chosen another stage camera."""
+
+    camera: str
 
 
 class ChatLine(Tagged, frozen=True):
@@ -157,7 +165,18 @@ class Ended(Tagged, frozen=True):
     reason: EndReason
 
 
-ClientEvent = Roster | RosterJoined | RosterLeft | RosterTotal | ChatLine | Pong | SourceState | Refused | Ended
+ClientEvent = (
+    Roster
+    | RosterJoined
+    | RosterLeft
+    | RosterTotal
+    | StageCameraChanged
+    | ChatLine
+    | Pong
+    | SourceState
+    | Refused
+    | Ended
+)
 
 DATA_CHANNEL_INPUT = "input"
 DATA_CHANNEL_CONTROL = "control"

@@ -8,7 +8,7 @@ bone that moves it (0 trunk, 1 right arm, 2 left arm, 3 thighs, 4 shins), as `sh
 import numpy as np
 
 from render_farm.scene.model import Mesh
-from render_farm.scene.shapes import Shape, box, lathe, merge, sphere, tube
+from render_farm.scene.shapes import Shape, lathe, merge, sphere, tube
 
 _SKIN, _JACKET, _TROUSERS, _SHOES, _HAIR, _SHIRT = range(6)
 _TRUNK, _RIGHT_ARM, _LEFT_ARM, _THIGHS, _SHINS = range(5)
@@ -50,8 +50,7 @@ def _trunk(divisor: int) -> list[Shape]:
     ]
     jacket = lathe(profile, _sides(14, divisor)).scaled((1.0, 1.0, 0.62))
     collar = lathe([(0.062, 1.52), (0.09, 1.455)], _sides(12, divisor))
-    front = box((-0.045, 1.28, -0.142), (0.045, 1.45, -0.1), ("back",)).turned(0, 0.0)
-    return [_tagged(jacket, _JACKET, _TRUNK), _tagged(collar, _SHIRT, _TRUNK), _tagged(front, _SHIRT, _TRUNK)]
+    return [_tagged(jacket, _JACKET, _TRUNK), _tagged(collar, _SHIRT, _TRUNK)]
 
 
 def _head(divisor: int) -> list[Shape]:
@@ -61,8 +60,9 @@ def _head(divisor: int) -> list[Shape]:
     hair = sphere(0.117, _sides(14, divisor), _sides(10, divisor)).scaled((0.88, 1.02, 0.95)).moved((0.0, 1.668, 0.02))
     neck = lathe([(0.05, 1.56), (0.058, 1.44)], _sides(10, divisor))
     nose = sphere(0.02, _sides(6, divisor), _sides(4, divisor)).moved((0.0, 1.61, -0.11))
+    eyes = [sphere(0.013, _sides(6, divisor), _sides(4, divisor)).moved((x, 1.638, -0.099)) for x in (-0.036, 0.036)]
     skin = [_tagged(part, _SKIN, _TRUNK) for part in (skull, neck, nose)]
-    return [*skin, _tagged(hair, _HAIR, _TRUNK)]
+    return [*skin, *(_tagged(part, _HAIR, _TRUNK) for part in (hair, *eyes))]
 
 
 def _arms(divisor: int) -> list[Shape]:
@@ -88,7 +88,7 @@ def _legs(divisor: int) -> list[Shape]:
     parts = []
     for side in (-1, 1):
         x = side * 0.095
-        thigh = tube([(x, 0.95, 0.0), (x, 0.7, 0.0), (x, 0.46, 0.0)], [0.09, 0.085, 0.066], _sides(9, divisor))
+        thigh = tube([(x, 0.93, 0.0), (x, 0.7, 0.0), (x, 0.46, 0.0)], [0.07, 0.085, 0.066], _sides(9, divisor))
         knee = sphere(0.067, _sides(8, divisor), _sides(6, divisor)).moved((x, 0.46, 0.0))
         shin = tube([(x, 0.48, 0.0), (x, 0.25, 0.005), (x, 0.06, 0.01)], [0.066, 0.06, 0.052], _sides(9, divisor))
         shoe = (

@@ -29,7 +29,7 @@ def build_buildings(site: Site) -> None:
 
 
 def _hipped_roof(low_x: float, low_z: float, high_x: float, high_z: float, y: float, rise: float) -> list[Shape]:
-    """A roof sloping to all four sides over a flat middle, with a fascia."""
+    """A roof sloping to all four sides over a flat middle, closed below the eaves."""
     width, depth = high_x - low_x, high_z - low_z
     inset = min(width, depth) * 0.36
     centre = ((low_x + high_x) / 2, 0.0, (low_z + high_z) / 2)
@@ -43,7 +43,8 @@ def _hipped_roof(low_x: float, low_z: float, high_x: float, high_z: float, y: fl
         stretched[:, axis] = corners[:, axis] * reach + centre[axis]
     slopes = _refaced(Shape(stretched, unit.normals, unit.uvs, unit.indices))
     cap = floor(low_x + inset, low_z + inset, high_x - inset, high_z - inset, y + rise)
-    return [slopes, cap]
+    soffit = box((low_x, y - 0.01, low_z), (high_x, y, high_z), ("right", "left", "top", "front", "back"))
+    return [slopes, cap, soffit]
 
 
 def _refaced(shape: Shape) -> Shape:

@@ -135,7 +135,8 @@ def _grid_normals(points: Floats, closed_u: bool) -> Floats:
 def lathe(profile: Sequence[tuple[float, float]], segments: int = 24, *, sharp: bool = False) -> Shape:
     """A profile of (radius, height) points, from top to bottom, turned about the y axis.
 
-    `sharp` gives every band of the profile its own normals (turned stone); otherwise the surface is smooth.
+    `sharp` gives every band of the profile its own normals (turned stone); otherwise the surface is smooth. The seam of
+    the texture is at the back (-z).
     """
     if sharp:
         return merge(_band(profile[row : row + 2], segments) for row in range(len(profile) - 1))
@@ -143,7 +144,7 @@ def lathe(profile: Sequence[tuple[float, float]], segments: int = 24, *, sharp: 
 
 
 def _band(profile: Sequence[tuple[float, float]], segments: int) -> Shape:
-    angles = np.arange(segments + 1) * (2 * math.pi / segments)
+    angles = math.pi + np.arange(segments + 1) * (2 * math.pi / segments)
     radii = np.maximum(np.array([radius for radius, _ in profile]), 1e-4)
     heights = np.array([height for _, height in profile])
     points = np.empty((len(profile), segments + 1, 3))

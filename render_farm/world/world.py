@@ -29,6 +29,7 @@ from broker.protocol import (
     RosterTotal,
     SelectExhibit,
     StageCamera,
+    StageCameraChanged,
     WorldParticipant,
 )
 from render_farm.renderer.interface import AvatarFrame, Camera
@@ -198,6 +199,7 @@ class World:
             self._refuse(person, "unknown_camera", f"there is no stage camera {camera}")
         else:
             self._camera_moved_s = now
+            self._tell_all(StageCameraChanged(camera=camera))
 
     def _chat(self, person: Person, text: str, now: float) -> None:
         if not permits(person.role, Permission.CHAT) or person.muted:
@@ -263,6 +265,7 @@ class World:
             total=len(self.people),
             exhibits=[ExhibitEntry(exhibit=exhibit.exhibit, title=exhibit.title) for exhibit in exhibits],
             stage_cameras=list(self.rules.cameras) if isinstance(self.rules, Conference) else [],
+            stage_camera=self.rules.stage_camera if isinstance(self.rules, Conference) else None,
         )
 
     def tell_total(self) -> None:

@@ -16,12 +16,14 @@ import pytest
 from broker.protocol import Mode, RoomCreate, SessionState
 from client_demo.headless.api import BrokerClient, Refused
 from farstage.bench_latency import free_ports
-from farstage.farm import Farm
+from farstage.farm import Farm, load_secrets
 
 FARSTAGE = [sys.executable, "-m", "farstage"]
 
 
-async def run(*arguments: str, environment: dict[str, str] | None = None) -> tuple[int, str, str]:
+async def run(
+    *arguments: str, environment: dict[str, str] | None = None, folder: Path | None = None
+) -> tuple[int, str, str]:
     """Exit code, standard output and standard error of one command."""
     process = await asyncio.create_subprocess_exec(
         *FARSTAGE,
@@ -29,6 +31,7 @@ async def run(*arguments: str, environment: dict[str, str] | None = None) -> tup
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "COLUMNS": "200", **(environment or {})},
+        cwd=folder,
     )
     output, errors = await asyncio.wait_for(process.communicate(), 90)
     assert process.returncode is not None
@@ -56,7 +59,7 @@ async def test_watch_names_what_went_wrong(farm: Farm) -> None:
     assert "Cannot connect" in errors
 
 
-async def test_tokens_are_made_for_each_kind(farm: Farm) -> None:
+async def test_tokens_are_made_for_each_kind(farm: Farm, tmp_path: Path) -> None:
     secret = {"FARSTAGE_BROKER_SECRET": "s" * 40, "FARSTAGE_BROKER_API_KEY": farm.api_key}
     for kind in ("node", "edge", "operator"):
         code, output, _ = await run("token", kind, "name-1", environment=secret)
@@ -70,9 +73,13 @@ async def test_tokens_are_made_for_each_kind(farm: Farm) -> None:
     code, _, errors = await run("token", "wizard", "x", environment=secret)
     assert code == 2
     assert "wizard" in errors
-    code, _, errors = await run("token", "node", "x")
+    code, _, errors = await run("token", "node", "x", folder=tmp_path)
     assert code == 2
     assert "broker.secret" in errors
+    load_secrets(tmp_path / ".farstage")
+    code, output, _ = await run("token", "node", "x", folder=tmp_path)
+    assert code == 0, "the secret of the farm that has run here"
+    assert output.count(".") == 2
 
 
 async def test_watch_says_why_a_session_was_over(farm: Farm) -> None:

@@ -42,6 +42,8 @@ class VisitorPage {
     /** @type {Stage | null} */
     this._stage = null;
     this._invited = false;
+    /** Whether the visitor waits for a place. */
+    this._waiting = false;
     /** @type {AbortController | null} */
     this._joining = null;
     /** @type {Record<string, () => void>} */
@@ -111,7 +113,7 @@ class VisitorPage {
 
   /** @param {KeyboardEvent} event */
   _key(event) {
-    if (event.key === 'Escape') return this._panels.close();
+    if (event.key === 'Escape') return this._waiting ? this._cancelJoin() : this._panels.close();
     if (!this._stage || isTyping(event.target) || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return undefined;
     const action = event.key === '?' ? 'help' : SHORTCUTS[event.code];
     if (!action) return undefined;
@@ -154,6 +156,7 @@ class VisitorPage {
 
   /** @param {Progress} progress */
   _showProgress({ phase, retryAtMs = 0, attempt = 0, cause }) {
+    this._waiting = phase === 'waiting';
     if (phase !== 'waiting') return this._banner.show({ title: `state.${phase}` }, { veil: true });
     const full = cause === 'full';
     const detail = () => t(full ? 'state.waitingFullDetail' : 'state.waitingTransientDetail', {
@@ -168,6 +171,7 @@ class VisitorPage {
 
   _cancelJoin() {
     this._joining?.abort();
+    this._waiting = false;
     this._banner.hide();
   }
 

@@ -54,8 +54,6 @@ export class Stage {
     this._connectedAtMs = performance.now();
     /** @type {string | null} */
     this._exhibit = null;
-    /** @type {string | null} */
-    this._camera = null;
     /** @type {Map<string, RosterEntry> | null} */
     this._known = null;
     this._listen();
@@ -285,7 +283,7 @@ export class Stage {
     actionButton('cameras').hidden = !this.directsStage || roster.stageCameras.length === 0;
     showChoices('exhibit-picker', exhibits, this._exhibit ?? exhibits[0]?.name ?? null, (name) => this._chooseExhibit(name));
     const cameras = roster.stageCameras.map((name) => ({ name, title: tryT(`camera.${name}`) ?? name.replaceAll(/[_-]/g, ' ') }));
-    showChoices('camera-picker', cameras, this._camera, (name) => this._chooseCamera(name));
+    showChoices('camera-picker', cameras, roster.stageCamera, (name) => this._chooseCamera(name));
   }
 
   /** @param {string} name */
@@ -297,8 +295,6 @@ export class Stage {
 
   /** @param {string} name */
   _chooseCamera(name) {
-    if (!this.session.stageCamera(name)) return notice(t('notice.notSent'));
-    this._camera = name;
-    return this._showRoster(this.session.roster);
+    if (!this.session.stageCamera(name)) notice(t('notice.notSent'));
   }
 }

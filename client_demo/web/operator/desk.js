@@ -15,6 +15,9 @@ import { History, sparkline } from './sparkline.js';
 
 const ROLES = /** @type {const} */ (['host', 'speaker', 'visitor', 'spectator']);
 
+/** From so many rooms on one looks for one by name. */
+const MANY_ROOMS = 8;
+
 /**
  * @typedef {object} Farm What one poll brought.
  * @property {Room[]} rooms
@@ -32,6 +35,7 @@ export class Desk {
     this.chosenRoom = null;
     /** @type {Farm | null} */
     this._farm = null;
+    byId('op-filter').addEventListener('input', () => this.show());
   }
 
   /** Ask the broker for everything, once. Raises `FarstageError`. */
@@ -48,7 +52,8 @@ export class Desk {
     if (!this._farm) return;
     const { rooms, nodes, edges, participants } = this._farm;
     this._showTotals(this._farm);
-    showRows(byId('op-rooms'), rooms.map((room) => this._roomRow(room)), t('op.noRooms'));
+    byId('op-filter-field').hidden = rooms.length < MANY_ROOMS;
+    showRows(byId('op-rooms'), this._found(rooms).map((room) => this._roomRow(room)), t('op.noRooms'));
     showRows(byId('op-nodes'), nodes.map((node) => this._nodeRow(node)), t('op.noNodes'));
     showRows(byId('op-edges'), edges.map((edge) => this._edgeRow(edge)), t('op.noEdges'));
     byId('op-participants-heading').textContent = this.chosenRoom ? t('op.participantsOf', { room: this.chosenRoom }) : t('op.participants');
@@ -57,6 +62,16 @@ export class Desk {
     showRows(byId('op-participants'), rows, t(this.chosenRoom ? 'op.noParticipants' : 'op.chooseRoom'));
     const scenes = [...new Set(nodes.flatMap((node) => node.capability.scenes))];
     byId('op-scenes').replaceChildren(...scenes.map((scene) => el('option', { value: scene })));
+  }
+
+  /**
+   * The rooms whose name holds what is looked for.
+   *
+   * @param {Room[]} rooms
+   */
+  _found(rooms) {
+    const wanted = /** @type {HTMLInputElement} */ (byId('op-filter')).value.trim().toLowerCase();
+    return rooms.filter((room) => room.room.toLowerCase().includes(wanted));
   }
 
   /**

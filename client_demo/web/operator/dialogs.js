@@ -1,4 +1,4 @@
-/** Asking before something that cannot be taken back. */
+/** Asking before something that cannot be taken back, and handing over what must be copied by hand. */
 
 import { byId } from '../app/dom.js';
 
@@ -14,4 +14,12 @@ export function confirmed(question) {
   return new Promise((resolve) => {
     dialog.addEventListener('close', () => resolve(dialog.returnValue === 'yes'), { once: true });
   });
+}
+
+/** @param {string} link */
+export function showLink(link) {
+  const field = /** @type {HTMLInputElement} */ (byId('op-link'));
+  field.value = link;
+  /** @type {HTMLDialogElement} */ (byId('op-link-dialog')).showModal();
+  field.select();
 }

@@ -2,6 +2,7 @@
 
 import { t } from '../app/i18n.js';
 import { notice } from '../app/notices.js';
+import { showLink } from './dialogs.js';
 
 /** @import {OperatorApi, Room} from './api.js' */
 
@@ -30,12 +31,16 @@ export async function copyInvitation(api, room, displayName, role) {
   await copy(link);
 }
 
-/** @param {string} link */
+/**
+ * Put a link on the clipboard; where the browser has none (plain HTTP on another host), show it to be copied by hand.
+ *
+ * @param {string} link
+ */
 async function copy(link) {
   try {
     await navigator.clipboard.writeText(link);
-    notice(t('op.copied', { link }));
+    notice(t('op.copied', { link: link.split('#')[0] }));
   } catch {
-    notice(t('op.linkShown', { link }));
+    showLink(link);
   }
 }

@@ -107,16 +107,18 @@
  * @property {number} total
  * @property {ExhibitEntry[]} exhibits
  * @property {string[]} stage_cameras
+ * @property {string | null} [stage_camera] The one that is live.
  */
 /** @typedef {{type: 'roster_joined', participant: RosterEntry, total: number}} RosterJoined */
 /** @typedef {{type: 'roster_left', participant: string, total: number}} RosterLeft */
 /** @typedef {{type: 'roster_total', total: number}} RosterTotal */
+/** @typedef {{type: 'stage_camera_changed', camera: string}} StageCameraChanged */
 /** @typedef {{type: 'chat_line', participant: string, display_name: string, text: string}} ChatLine */
 /** @typedef {{type: 'pong', id: number}} Pong */
 /** @typedef {{type: 'source_state', state: 'connecting' | 'live' | 'replacing' | 'ended'}} SourceState */
 /** @typedef {{type: 'refused', reason: string, detail: string}} Refused */
 /** @typedef {{type: 'ended', reason: EndReason}} Ended */
-/** @typedef {RosterMessage | RosterJoined | RosterLeft | RosterTotal | ChatLine | Pong | SourceState | Refused | Ended} ClientEvent */
+/** @typedef {RosterMessage | RosterJoined | RosterLeft | RosterTotal | StageCameraChanged | ChatLine | Pong | SourceState | Refused | Ended} ClientEvent */
 
 export const CHANNEL_INPUT = 'input';
 export const CHANNEL_CONTROL = 'control';

@@ -1,6 +1,6 @@
 /** Who is in the room, kept up to date from the edge's events. */
 
-/** @import {ExhibitEntry, Mode, Role, RosterEntry, RosterJoined, RosterLeft, RosterMessage, RosterTotal} from './protocol.js' */
+/** @import {ExhibitEntry, Mode, Role, RosterEntry, RosterJoined, RosterLeft, RosterMessage, RosterTotal, StageCameraChanged} from './protocol.js' */
 
 /**
  * @typedef {object} RosterState
@@ -8,23 +8,25 @@
  * @property {number} total Everybody.
  * @property {ExhibitEntry[]} exhibits
  * @property {string[]} stageCameras
+ * @property {string | null} stageCamera The stage camera that is live.
  */
 
 /** @type {RosterState} */
-export const EMPTY_ROSTER = { participants: [], total: 0, exhibits: [], stageCameras: [] };
+export const EMPTY_ROSTER = { participants: [], total: 0, exhibits: [], stageCameras: [], stageCamera: null };
 
 /**
  * The roster after an event.
  *
  * @param {RosterState} roster
- * @param {RosterMessage | RosterJoined | RosterLeft | RosterTotal} event
+ * @param {RosterMessage | RosterJoined | RosterLeft | RosterTotal | StageCameraChanged} event
  * @returns {RosterState}
  */
 export function applyRosterEvent(roster, event) {
   if (event.type === 'roster') {
-    const { participants, total, exhibits, stage_cameras: stageCameras } = event;
-    return { participants, total, exhibits: exhibits ?? [], stageCameras: stageCameras ?? [] };
+    const { participants, total, exhibits, stage_cameras: stageCameras, stage_camera: stageCamera } = event;
+    return { participants, total, exhibits: exhibits ?? [], stageCameras: stageCameras ?? [], stageCamera: stageCamera ?? null };
   }
+  if (event.type === 'stage_camera_changed') return { ...roster, stageCamera: event.camera };
   if (event.type === 'roster_total') return { ...roster, total: event.total };
   const name = event.type === 'roster_joined' ? event.participant.participant : event.participant;
   const index = roster.participants.findIndex((entry) => entry.participant === name);

@@ -297,7 +297,8 @@ export class Session extends Emitter {
   _receive(data) {
     /** @type {ClientEvent} */
     const event = JSON.parse(data);
-    if (event.type === 'roster' || event.type === 'roster_joined' || event.type === 'roster_left' || event.type === 'roster_total') {
+    if (event.type === 'roster' || event.type === 'roster_joined' || event.type === 'roster_left'
+      || event.type === 'roster_total' || event.type === 'stage_camera_changed') {
       this.roster = applyRosterEvent(this.roster, event);
       this.emit('roster', this.roster);
     } else if (event.type === 'chat_line') this.emit('chat', event);
