@@ -84,7 +84,8 @@ def in_short(percentiles: dict[str, float] | None, unit: str) -> str:
     """p50, p95, p99 in one cell."""
     if percentiles is None:
         return "–"
-    return ", ".join(f"{name} {percentiles[name]:.1f}" for name in ("p50", "p95", "p99")) + f" {unit}"
+    digits = 1 if percentiles["p50"] >= 1.0 else 2
+    return ", ".join(f"{name} {percentiles[name]:.{digits}f}" for name in ("p50", "p95", "p99")) + f" {unit}"
 
 
 def main() -> None:

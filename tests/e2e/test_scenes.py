@@ -55,5 +55,5 @@ async def test_operators_model_is_shown_as_it_is(tmp_path: Path) -> None:
 
 async def test_unknown_scene_is_refused_with_its_name(tmp_path: Path) -> None:
     async with running_farm(tmp_path) as farm, BrokerClient(farm.broker_url, farm.api_key) as client:
-        with pytest.raises(Refused, match="atlantis.*known are campus"):
+        with pytest.raises(Refused, match=r"atlantis.*known are campus"):
             await client.create_room(RoomCreate(room="lost", mode=Mode.EXPLORE, scene="atlantis", open=True))
