@@ -8,7 +8,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from broker.core.refusals import Refusal
 from broker.core.validation import validate_state
-from broker.protocol import DrainRequested, EndReason, Mode, ViewerConnected, ViewerGone, ViewFailed, ViewStarted
+from broker.protocol import (
+    DrainRequested,
+    EndReason,
+    Mode,
+    ViewerConnected,
+    ViewerGone,
+    ViewFailed,
+    Viewport,
+    ViewStarted,
+)
 from tests.support.broker_farm import Farm, edge_key, node_key
 
 NODES = ["n1", "n2", "n3"]
@@ -61,6 +70,12 @@ class BrokerMachine(RuleBasedStateMachine):
                 "leave": ViewerGone(session=session.session, reason=EndReason.LEFT),
             }[what]
             self.farm.say(edge.key, message)
+
+    @precondition(lambda self: self.farm.state.sessions)
+    @rule(data=st.data(), width=st.integers(1, 4000), height=st.integers(1, 4000), max_fps=st.integers(1, 60))
+    def window_changes(self, data, width, height, max_fps):
+        session = self.pick(data, self.farm.state.sessions)
+        self.farm.carry_out(self.farm.brain.reshape(session, Viewport(width=width, height=height, max_fps=max_fps)))
 
     @precondition(lambda self: self.farm.state.views)
     @rule(data=st.data(), works=st.booleans())
