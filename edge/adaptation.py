@@ -33,11 +33,14 @@ CAUTIOUS_RAISE_PER_S = 1.02
 """With some loss but no queue, and near the rate at which the line last suffered."""
 NEAR = (0.8, 1.15)
 """Shares of that rate between which caution rules; beyond, the line must have grown."""
+RECOVER_PER_S = 1.5
+"""After severe loss, while nothing is lost and no queue stands, up to RECOVER_SHARE of what was sent before."""
+RECOVER_SHARE = 0.7
 DRAIN_PER_S = 0.85
 """With a long queue."""
 DRAIN_SHARE = 0.7
 """Of what arrived while much more was sent; what arrived includes what filled the queue."""
-REPORTS_TO_KNOW = 3
+REPORTS_TO_KNOW = 2
 """So many reports it takes to know the shortest round trip."""
 REMB_USED_SHARE = 0.7
 """A receiver that is sent less than this share of its estimate estimates what it is sent, not what its line takes."""
@@ -69,6 +72,7 @@ class LineEstimate:
         self._least_rtt_ms = math.inf
         self._suffered_bps = math.nan
         """The rate at which the line last had a long queue or much loss; NaN if it was far exceeded."""
+        self._recover_to_bps = 0.0
         self._silent_s = 0.0
         self._reports = 0
         self._was_severe = False
@@ -92,7 +96,10 @@ class LineEstimate:
                 return self._after_severe_loss(report, queue_ms)
             if loss > HIGH_LOSS or queue_ms > LONG_QUEUE_MS:
                 estimate = self._suffered_bps = min(estimate, report.sent_bps)
+                self._recover_to_bps = 0.0
         self._was_severe = False
+        if estimate < self._recover_to_bps and loss < LOW_LOSS and queue_ms <= SHORT_QUEUE_MS:
+            return min(estimate * math.pow(RECOVER_PER_S, elapsed_s), self._recover_to_bps)
         low, high = NEAR
         careful = low * self._suffered_bps <= estimate <= high * self._suffered_bps
         return estimate * math.pow(_factor_per_s(loss, queue_ms, careful=careful), elapsed_s)
@@ -104,6 +111,7 @@ class LineEstimate:
         if was_cut:
             return self.bps
         self._suffered_bps = math.nan
+        self._recover_to_bps = min(self.bps, report.sent_bps) * RECOVER_SHARE
         return min(self.bps, report.sent_bps * (1.0 - report.loss) * DRAIN_SHARE)
 
     def _queue_ms(self, rtt_ms: float, elapsed_s: float) -> float:

@@ -102,7 +102,7 @@ async def test_lossy_line_loses_no_pictures_worth_mentioning(farm: Farm) -> None
 async def test_line_cut_for_two_seconds_goes_on_without_a_new_connection_and_at_the_old_rate(farm: Farm) -> None:
     line = Line(delay_s=0.01)
     async with EmulatedNetwork(up=line, down=line) as network, watching(farm, network) as viewer:
-        await frames_until(viewer, 5)
+        await look_about(viewer, 2.0)
         before = await look_about(viewer, 3.0)
         network.cut(2.0)
         await look_about(viewer, 5.0)

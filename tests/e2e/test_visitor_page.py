@@ -43,7 +43,7 @@ async def test_key_press_changes_the_picture_and_its_number_comes_back(farm: Far
         await ada.frames(20)
         await ada.page.keyboard.up("KeyW")
         sent = (await ada.probe())["sent"]
-        seen = await ada.until(lambda read: read["lastInput"] == sent, "the last input's number")
+        seen = await ada.until(lambda read: read["lastInput"] >= sent, "the last input's number")
         after = await ada.picture()
         assert np.abs(after - before).mean() > 2.0
         assert seen["inputToPhotonMs"], "input to photon is measured"

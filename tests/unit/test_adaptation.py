@@ -74,6 +74,14 @@ def test_what_a_line_lost_while_it_was_cut_is_not_held_against_it_but_lasting_lo
     assert after(cut) < 0.5e6, "a line that nothing is known of yet"
 
 
+def test_estimate_recovers_fast_from_severe_loss_that_has_passed_but_not_into_a_queue() -> None:
+    good, cut, slow = report(rtt_ms=20.0), report(rtt_ms=20.0, loss=0.6), report(rtt_ms=70.0)
+    fallen = after(*[good] * 4, cut, cut)
+    assert after(*[good] * 4, cut, cut, *[good] * 3) > 2 * fallen
+    assert after(*[good] * 4, cut, cut, *[slow] * 3) == fallen
+    assert after(*[good] * 4, cut, cut, *[good] * 6) < 1e6, "slower beyond most of what it was"
+
+
 def test_receivers_own_estimate_caps_a_stream_that_uses_it_and_no_other() -> None:
     assert after(report(0.5e6, remb_bps=0.5e6)) < 0.5e6
     assert after(report(20e3, remb_bps=40e3)) > 1e6, "it was sent little, and can know no more"

@@ -155,10 +155,10 @@ class VisitorPage {
   }
 
   /** @param {Progress} progress */
-  _showProgress({ phase, retryAtMs = 0, attempt = 0, cause }) {
+  _showProgress({ phase, retryAtMs = 0, attempt = 0, problem }) {
     this._waiting = phase === 'waiting';
     if (phase !== 'waiting') return this._banner.show({ title: `state.${phase}` }, { veil: true });
-    const full = cause === 'full';
+    const full = problem !== undefined && /:(room-full|farm-full)$/.test(problem.type);
     const detail = () => t(full ? 'state.waitingFullDetail' : 'state.waitingTransientDetail', {
       seconds: secondsUntil(retryAtMs), attempt, max: MAX_ADMISSION_TRIES,
     });

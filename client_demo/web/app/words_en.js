@@ -91,7 +91,7 @@ export const EN = {
   'state.slowPicture': 'The picture is taking longer than usual. The renderer may still be opening the hall.',
   'state.waitingFull': 'Waiting for a place',
   'state.waitingFullDetail': 'Every place is taken at the moment. Next try in {seconds} s (try {attempt} of {max}).',
-  'state.waitingTransient': 'No answer from the hall',
+  'state.waitingTransient': 'The hall is not ready',
   'state.waitingTransientDetail': 'Trying again in {seconds} s.',
   'state.reconnecting': 'The connection broke. Reconnecting …',
   'state.reconnectingDetail': 'Next try in {seconds} s. Your place is kept.',

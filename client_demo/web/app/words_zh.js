@@ -91,7 +91,7 @@ export const ZH = {
   'state.slowPicture': '画面比平时来得慢，渲染机可能仍在打开展馆。',
   'state.waitingFull': '正在等待空位',
   'state.waitingFullDetail': '目前没有空位。{seconds} 秒后再试（第 {attempt} 次，最多 {max} 次）。',
-  'state.waitingTransient': '展馆没有应答',
+  'state.waitingTransient': '展馆尚未就绪',
   'state.waitingTransientDetail': '{seconds} 秒后重试。',
   'state.reconnecting': '连接中断，正在重新连接……',
   'state.reconnectingDetail': '{seconds} 秒后再试，您的位置已保留。',
