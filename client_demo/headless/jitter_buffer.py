@@ -1,18 +1,37 @@
-"""A jitter buffer that plays like a browser's: each picture at once, and none that misses a part of its past."""
+"""Reception like a browser's: each picture at once, none that misses a part of its past, and requests repeated."""
 
 import re
 
 from aiortc.jitterbuffer import JitterBuffer, JitterFrame
+from aiortc.rtcrtpreceiver import NackGenerator
 from aiortc.rtp import RtpPacket
 
 GIVE_UP_TICKS = 22_500
 """A quarter of a second of RTP time: what has not been repeated by then is given up, and a keyframe is asked for."""
-ASK_AGAIN_TICKS = 45_000
+KEYFRAME_AGAIN_TICKS = 45_000
+PACKET_AGAIN_TICKS = 9_000
+"""A tenth of a second: a missing packet is asked for twice more before it is given up."""
 _TIMESTAMP_MODULUS = 1 << 32
 _H264_KEYFRAME = re.compile(rb"\x00\x00\x01[\x05\x25\x45\x65\x07\x27\x47\x67]")
 """A slice of an IDR picture (NAL type 5), or a sequence parameter set (7), in Annex B."""
 _VP8_KEYFRAME = b"\x9d\x01\x2a"
 """Start code of a key frame, after its three bytes of frame tag (RFC 6386, section 9.1)."""
+
+
+class RepeatingNackGenerator(NackGenerator):
+    """aiortc's asks for a packet when it is first missed, and so once; the request or the repeat may be lost too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked_at = 0
+
+    def add(self, packet: RtpPacket) -> bool:
+        """Take a packet; returns whether to ask for what is missing now."""
+        is_due = super().add(packet) or _is_past(self._asked_at, packet.timestamp, PACKET_AGAIN_TICKS)
+        if not (is_due and self.missing):
+            return False
+        self._asked_at = packet.timestamp
+        return True
 
 
 class PromptJitterBuffer(JitterBuffer):
@@ -46,7 +65,7 @@ class PromptJitterBuffer(JitterBuffer):
         if frame is not None and is_keyframe(frame.data):
             self._asked_at = None
             return False, frame
-        if _is_past(self._asked_at, packet.timestamp, ASK_AGAIN_TICKS):
+        if _is_past(self._asked_at, packet.timestamp, KEYFRAME_AGAIN_TICKS):
             self._asked_at, ask = packet.timestamp, True
         return ask, None
 

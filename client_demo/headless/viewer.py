@@ -27,7 +27,7 @@ from broker.protocol import (
 )
 from client_demo.headless import barcode
 from client_demo.headless.api import BrokerClient
-from client_demo.headless.jitter_buffer import PromptJitterBuffer
+from client_demo.headless.jitter_buffer import PromptJitterBuffer, RepeatingNackGenerator
 
 _log = structlog.get_logger(__name__)
 
@@ -147,6 +147,7 @@ class HeadlessViewer:
         receiver = next(entry for entry in self._connection.getReceivers() if entry.track is track)
         buffers = vars(receiver)
         buffers["_RTCRtpReceiver__jitter_buffer"] = PromptJitterBuffer()
+        buffers["_RTCRtpReceiver__nack_generator"] = RepeatingNackGenerator()
         inner = receiver._handle_rtp_packet
 
         async def count(packet: RtpPacket, arrival_time_ms: int) -> None:
