@@ -78,6 +78,7 @@ class Controller:
         self.now = now
         self.unix_now = unix_now
         self.store_ready = False
+        self._told_store_ready: bool | None = None
         self.restored = False
         self._store = store
         self._lock = asyncio.Lock()
@@ -206,9 +207,9 @@ class Controller:
         return self._store
 
     def _note_store(self, ready: bool, why: str = "") -> None:
-        if ready != self.store_ready:
+        if ready != self._told_store_ready:
             log.log(logging.INFO if ready else logging.WARNING, "store", ready=ready, why=why)
-        self.store_ready = ready
+        self.store_ready = self._told_store_ready = ready
         self.metrics.store_ready.set(ready)
 
     async def _write(self) -> None:

@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 
 from broker.protocol import Mode, Role, RoomCreate
 from client_demo.headless.api import BrokerClient
@@ -179,6 +179,9 @@ async def test_page_speaks_chinese_by_the_browsers_language_and_switches(farm: F
         english = await ada.by("btn-leave").get_attribute("aria-label")
         assert english == "Leave"
         assert chinese != english
+        await ada.by("btn-leave").click()
+        await ada.by("banner-language").click()
+        await expect(ada.by("banner")).to_contain_text("离开")
 
 
 async def test_overlay_shows_live_figures(farm: Farm, browser: Browser) -> None:

@@ -34,7 +34,7 @@ export class Banner {
     this._root.dataset.veil = String(veil);
     this._root.dataset.tone = words.tone ?? 'working';
     this._fill();
-    if (words.tone === 'ended') this._root.querySelector('button')?.focus();
+    if (words.tone === 'ended') byId('banner-actions').querySelector('button')?.focus();
   }
 
   hide() {

@@ -99,8 +99,8 @@ export function localTitle(titles, fallback) {
 }
 
 /**
- * Fill elements marked in HTML: `data-word` sets the text, `data-word-label` the accessible name and tooltip,
- * `data-word-placeholder` the placeholder.
+ * Fill elements marked in HTML: `data-word` sets the text, `data-word-label` the accessible name and a
+ * button's tooltip, `data-word-placeholder` the placeholder.
  *
  * @param {ParentNode} root
  */
@@ -111,7 +111,7 @@ export function translateTree(root) {
   for (const element of root.querySelectorAll('[data-word-label]')) {
     const words = t(/** @type {WordKey} */ (element.getAttribute('data-word-label')));
     element.setAttribute('aria-label', words);
-    element.setAttribute('title', words);
+    if (element instanceof HTMLButtonElement) element.title = words;
   }
   for (const element of root.querySelectorAll('[data-word-placeholder]')) {
     element.setAttribute('placeholder', t(/** @type {WordKey} */ (element.getAttribute('data-word-placeholder'))));

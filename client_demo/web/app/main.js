@@ -67,7 +67,7 @@ class VisitorPage {
 
   /** Show the entrance, or go straight in. */
   start() {
-    if (!('RTCPeerConnection' in window)) return this._showEnd('problem.heading', t('problem.unsupported'));
+    if (!('RTCPeerConnection' in window)) return this._showEnd('problem.heading', () => t('problem.unsupported'));
     const visit = this._address.token === null ? keptVisit(this._address.room) : null;
     if (visit) return void this._return(visit);
     if (this._address.autojoin && this._lobby.submit()) return undefined;
@@ -149,7 +149,7 @@ class VisitorPage {
    * @param {Entry} entry
    */
   _refusedEntry(error, entry) {
-    const words = error instanceof FarstageError ? problemWords(error.problem) : t('problem.other', { title: String(error) });
+    const words = () => error instanceof FarstageError ? problemWords(error.problem) : t('problem.other', { title: String(error) });
     const hopeless = error instanceof FarstageError && classify(error) === 'final';
     this._showEnd('problem.heading', words, hopeless ? undefined : entry, 'button.retry');
   }
@@ -217,21 +217,21 @@ class VisitorPage {
     if (document.fullscreenElement) void document.exitFullscreen();
     byId('stage').hidden = true;
     document.documentElement.classList.remove('in-stage');
-    const detail = reason === 'refused' ? (problem ? problemWords(problem) : '') : t(`ended.${reason}.detail`);
+    const detail = () => reason === 'refused' ? (problem ? problemWords(problem) : '') : t(`ended.${reason}.detail`);
     const again = this._invited || reason === 'removed' || reason === 'room_closed' ? undefined : entry;
     this._showEnd(`ended.${reason}`, detail, again, 'button.rejoin');
   }
 
   /**
    * @param {WordKey} title
-   * @param {string} detail
+   * @param {() => string} detail In the language of the moment.
    * @param {Entry} [entry] With it, one can try again.
    * @param {WordKey} [again]
    */
   _showEnd(title, detail, entry, again = 'button.retry') {
     const back = { word: /** @type {WordKey} */ ('button.lobby'), act: () => this._backToLobby() };
     const retry = entry ? [{ word: again, primary: true, act: () => void this._enter(entry) }] : [];
-    this._banner.show({ title, detail: () => detail, tone: 'ended', actions: [...retry, back] }, { veil: true });
+    this._banner.show({ title, detail, tone: 'ended', actions: [...retry, back] }, { veil: true });
   }
 
   /** It let one person in once; from now on the visitor is a guest like any other. */

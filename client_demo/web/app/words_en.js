@@ -68,6 +68,8 @@ export const EN = {
   'camera.overview': 'Overview',
   'joystick.label': 'Walking stick: drag to walk',
   'stage.video': 'The hall, rendered live',
+  'stage.tools': 'Display',
+  'stage.actions': 'Taking part',
 
   'help.heading': 'How to move',
   'help.explore.mouse': 'Click the picture, then move the mouse to look; or drag. Esc frees the mouse.',

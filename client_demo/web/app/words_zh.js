@@ -68,6 +68,8 @@ export const ZH = {
   'camera.overview': '全景',
   'joystick.label': '行走摇杆：拖动以行走',
   'stage.video': '实时渲染的展馆',
+  'stage.tools': '显示',
+  'stage.actions': '参与',
 
   'help.heading': '如何移动',
   'help.explore.mouse': '点击画面后移动鼠标环顾四周，也可以拖动。按 Esc 释放鼠标。',
