@@ -205,6 +205,7 @@ class _Viewer:
             self.packets_sent,
             self.video.frames_skipped,
             self.keyframe_requests,
+            self.retransmissions.refused,
         )
 
 

@@ -25,12 +25,14 @@ VIEWER_STATISTICS = np.dtype(
         ("packets_sent", "u8"),
         ("frames_skipped", "u8"),
         ("keyframe_requests", "u8"),
+        ("repeats_refused", "u8"),
     ]
 )
 """One row a viewer. Counters run from the viewer's start; NaN stands for not measured yet.
 
 `rtt_ms`, `jitter_ms` and `loss` are those of the latest receiver report (RFC 3550, section 6.4.2) for the video;
-`reports` counts these. `estimate_bps` is the receiver's own (REMB).
+`reports` counts these. `estimate_bps` is the receiver's own (REMB). `repeats_refused`:
+packets asked for again and not repeated, as the budget was spent or the last repeat may still arrive.
 """
 
 

@@ -74,6 +74,7 @@ class _Session:
     voice_bucket: TokenBucket = field(default_factory=lambda: TokenBucket(VOICE_FRAMES_PER_S, VOICE_FRAMES_PER_S))
     offer_bucket: TokenBucket = field(default_factory=lambda: TokenBucket(OFFERS_PER_S, OFFERS_BURST))
     refused_messages: int = 0
+    repeats_refused: int = 0
     fresh: bool = False
     """Whether the viewer counts its input from zero and no source has been told."""
     held_messages: list[bytes] = field(default_factory=list)
@@ -103,6 +104,7 @@ class HubCounters:
     messages_limited: int = 0
     sources_refused: int = 0
     source_switches: int = 0
+    repeats_refused: int = 0
 
 
 class StreamHub:
@@ -427,6 +429,9 @@ class StreamHub:
         rtt_ms, loss = (float(row["rtt_ms"]), float(row["loss"])) if is_news else (math.nan, math.nan)
         session.line.update(LineReport(sent_bps, rtt_ms, loss, float(row["estimate_bps"])), elapsed_s)
         session.refused_messages = 0
+        repeats_refused, before = int(row["repeats_refused"]), session.repeats_refused
+        self.counters.repeats_refused += repeats_refused - (before if before <= repeats_refused else 0)
+        session.repeats_refused = repeats_refused
         claimed = session.client_report
         session.client_report = None
         return ViewerReport(

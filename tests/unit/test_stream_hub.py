@@ -315,12 +315,20 @@ def test_sound_goes_on_rising_when_a_node_with_a_slower_clock_takes_over(farm: F
 def test_report_joins_what_was_measured_and_what_the_client_claims(farm: Farm) -> None:
     farm.hub.on_connected("s1")
     farm.message(protocol.ClientReport(frames_per_s=29.5, freezes=2))
-    farm.engine.rows = [("s1", 12.5, 3.0, 0.0, 1, np.nan, 250_000, 200, 0, 0)]
+    farm.engine.rows = [("s1", 12.5, 3.0, 0.0, 1, np.nan, 250_000, 200, 0, 0, 0)]
     farm.hub.tick(1.0)
     assert isinstance(farm.told[0], ViewerConnected)
     (report,) = next(message for message in farm.told if isinstance(message, ViewerReports)).reports
     assert (report.rtt_ms, report.loss, report.frames_per_s, report.freezes) == (12.5, 0.0, 29.5, 2)
     assert report.sent_bps == pytest.approx(2e6)
+
+
+def test_refused_repeats_are_counted_over_a_viewers_connections(farm: Farm) -> None:
+    farm.hub.on_connected("s1")
+    for refused in (3, 5, 5, 2):
+        farm.engine.rows = [("s1", 12.5, 3.0, 0.0, 1, np.nan, 250_000, 200, 0, 0, refused)]
+        farm.hub.tick(1.0)
+    assert farm.hub.counters.repeats_refused == 5 + 2, "the last connection counts from zero"
 
 
 def test_inputs_are_timed_to_the_first_packet_that_shows_them(farm: Farm) -> None:
