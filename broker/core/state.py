@@ -143,23 +143,28 @@ class ViewRecord(Struct, kw_only=True):
     fed: set[str] = set()
 
 
-class NodeRecord(Struct, kw_only=True):
-    """A render node. `lost_at` is when it will be, or was, taken for dead.
+class _Agent(Struct, kw_only=True):
+    """What is kept of every agent. `lost_at` is when it will be, or was, taken for dead.
 
     `departing`: the drain was asked for by the process itself and ends with it, unlike an operator's.
     """
 
-    node: str
     region: str
     version: str
-    capability: NodeCapability
-    load: NodeLoad = NodeLoad()
     connected: bool = False
     state: AgentState = AgentState.READY
     last_seen: float = 0.0
     lost_at: float | None = None
     drain_deadline: float | None = None
     departing: bool = False
+
+
+class NodeRecord(_Agent, kw_only=True):
+    """A render node."""
+
+    node: str
+    capability: NodeCapability
+    load: NodeLoad = NodeLoad()
 
     @property
     def key(self) -> AgentKey:
@@ -172,22 +177,14 @@ class NodeRecord(Struct, kw_only=True):
         return int(self.capability.units * 1000)
 
 
-class EdgeRecord(Struct, kw_only=True):
-    """An edge; as `NodeRecord`."""
+class EdgeRecord(_Agent, kw_only=True):
+    """An edge."""
 
     edge: str
-    region: str
-    version: str
     capability: EdgeCapability
     public_url: str
     trunk_url: str
     load: EdgeLoad = EdgeLoad()
-    connected: bool = False
-    state: AgentState = AgentState.READY
-    last_seen: float = 0.0
-    lost_at: float | None = None
-    drain_deadline: float | None = None
-    departing: bool = False
 
     @property
     def key(self) -> AgentKey:
