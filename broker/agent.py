@@ -25,6 +25,7 @@ from broker.protocol import (
     decode_broker_message,
     encode,
 )
+from broker.together import run_until_first_ends
 
 _log = structlog.get_logger(__name__)
 
@@ -108,18 +109,7 @@ class AgentLink:
         _log.info("registered", broker=message.broker, url=self._url)
 
     async def _serve(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        tasks = [
-            asyncio.create_task(coroutine)
-            for coroutine in (self._read(socket), self._write(socket), self._beat(socket))
-        ]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await run_until_first_ends(self._read(socket), self._write(socket), self._beat(socket))
 
     async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         async for message in socket:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import aiohttp
 from aiohttp import web
 
+from broker.together import run_until_first_ends
 from edge.trunk.framing import Frame, Kind, TrunkError, pack, unpack
 from edge.trunk.outbox import Outbox
 
@@ -35,18 +36,7 @@ class TrunkLink:
 
     async def run(self, socket: WebSocket) -> None:
         """Serve the connection until it ends. Raises `TrunkError` when the peer broke the rules."""
-        tasks = [
-            asyncio.create_task(coroutine)
-            for coroutine in (self._read(socket), self._write(socket), self._ping_forever())
-        ]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await run_until_first_ends(self._read(socket), self._write(socket), self._ping_forever())
 
     async def _read(self, socket: WebSocket) -> None:
         while True:
