@@ -21,6 +21,13 @@ from farstage.farm import Farm, load_secrets
 FARSTAGE = [sys.executable, "-m", "farstage"]
 
 
+def chosen_ports() -> tuple[int, list[str]]:
+    """The broker's free port, and the flags that give it and two more to `farstage up`."""
+    broker, edge, node = free_ports(3)
+    flags = ["--set", f"broker.port={broker}", "--set", f"edge.port={edge}", "--set", f"node.port={node}"]
+    return broker, flags
+
+
 async def run(
     *arguments: str, environment: dict[str, str] | None = None, folder: Path | None = None
 ) -> tuple[int, str, str]:
@@ -146,8 +153,7 @@ async def test_role_without_its_secrets_says_how_to_get_them(role: str) -> None:
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
 async def test_up_prints_links_and_leaves_no_process_behind(tmp_path: Path, ending: signal.Signals) -> None:
-    broker, edge, node = free_ports(3)
-    ports = ["--set", f"broker.port={broker}", "--set", f"edge.port={edge}", "--set", f"node.port={node}"]
+    broker, ports = chosen_ports()
     arguments = ["up", "--renderer", "cpu", "--state-dir", str(tmp_path), "--json", *ports]
     process = await asyncio.create_subprocess_exec(*FARSTAGE, *arguments, stdout=subprocess.PIPE)
     assert process.stdout is not None
@@ -164,8 +170,7 @@ async def test_up_prints_links_and_leaves_no_process_behind(tmp_path: Path, endi
 
 
 async def test_up_tells_people_where_to_click_and_what_draws(tmp_path: Path) -> None:
-    broker, edge, node = free_ports(3)
-    ports = ["--set", f"broker.port={broker}", "--set", f"edge.port={edge}", "--set", f"node.port={node}"]
+    broker, ports = chosen_ports()
     process = await asyncio.create_subprocess_exec(
         *FARSTAGE, "up", "--renderer", "cpu", "--state-dir", str(tmp_path), *ports, stdout=subprocess.PIPE
     )
@@ -185,8 +190,7 @@ async def test_up_tells_people_where_to_click_and_what_draws(tmp_path: Path) -> 
 
 
 async def test_up_stops_at_once_while_it_is_still_starting(tmp_path: Path) -> None:
-    broker, edge, node = free_ports(3)
-    ports = ["--set", f"broker.port={broker}", "--set", f"edge.port={edge}", "--set", f"node.port={node}"]
+    _, ports = chosen_ports()
     process = await asyncio.create_subprocess_exec(
         *FARSTAGE, "up", "--state-dir", str(tmp_path), *ports, stderr=subprocess.PIPE
     )
@@ -203,8 +207,7 @@ async def test_up_stops_at_once_while_it_is_still_starting(tmp_path: Path) -> No
 
 
 async def test_up_opens_its_rooms_again_when_the_broker_was_lost(tmp_path: Path) -> None:
-    broker, edge, node = free_ports(3)
-    ports = ["--set", f"broker.port={broker}", "--set", f"edge.port={edge}", "--set", f"node.port={node}"]
+    broker, ports = chosen_ports()
     process = await asyncio.create_subprocess_exec(
         *FARSTAGE, "up", "--renderer", "cpu", "--state-dir", str(tmp_path), "--json", *ports, stdout=subprocess.PIPE
     )
