@@ -29,6 +29,7 @@ class Grey:
 
     def __init__(self) -> None:
         self.batches: list[int] = []
+        self.refined = 0
         self.fault: str | None = None
 
     async def load(self, scene: Scene) -> None:
@@ -39,6 +40,7 @@ class Grey:
 
     async def render(self, views: Sequence[View]) -> Sequence[PlanarFrame]:
         self.batches.append(len(views))
+        self.refined += sum(view.refine for view in views)
         if self.fault is not None:
             raise RenderError(self.fault)
         return [grey(view) for view in views]
@@ -55,9 +57,9 @@ def grey(view: View) -> PlanarFrame:
 class Node:
     """A frame loop with one world and some watched views."""
 
-    def __init__(self, views: int) -> None:
+    def __init__(self, views: int, mode: Mode) -> None:
         self.renderer = Grey()
-        self.world = World("r", Mode.EXPLORE, SCENE)
+        self.world = World("r", mode, SCENE)
         self.started: list[str] = []
         self.failed: list[tuple[str, str]] = []
         self.loop = FrameLoop(
@@ -101,8 +103,8 @@ class Node:
 
 
 @asynccontextmanager
-async def running(views: int) -> AsyncIterator[Node]:
-    node = Node(views)
+async def running(views: int, mode: Mode = Mode.EXPLORE) -> AsyncIterator[Node]:
+    node = Node(views, mode)
     task = asyncio.create_task(node.loop.run())
     try:
         yield node
@@ -126,6 +128,17 @@ async def test_picture_tells_which_input_it_shows() -> None:
         node.world.take("v0", Input(seq=7, yaw=0.3), asyncio.get_running_loop().time())
         (stream,) = node.streams.values()
         await until(lambda: bool(stream.sent) and stream.sent[-1]["input_sequence"] == 7, "the input in a picture")
+
+
+async def test_picture_at_rest_is_refined_and_then_nothing_is_drawn_before_there_is_input() -> None:
+    async with running(views=1, mode=Mode.GALLERY) as node:
+        await until(lambda: node.renderer.refined > 0, "a refinement")
+        await asyncio.sleep(0.5)
+        drawn = len(node.renderer.batches)
+        await asyncio.sleep(0.5)
+        assert len(node.renderer.batches) == drawn
+        node.world.take("v0", Input(seq=1, yaw=0.3), asyncio.get_running_loop().time())
+        await until(lambda: len(node.renderer.batches) > drawn, "pictures again")
 
 
 async def test_view_nobody_watches_is_not_drawn() -> None:
