@@ -203,6 +203,7 @@ def test_a_join_that_finds_every_claim_taken_is_refused_in_bounded_tries(farm):
     farm.refuse_pools = ["node:n1"] * 100
     assert farm.refusal().kind is RefusalKind.NO_NODE
     assert not farm.state.sessions
+    assert farm.ended == {}, "who never came in does not leave"
 
 
 def test_all_views_of_a_room_are_on_one_node(farm):
@@ -632,6 +633,24 @@ def test_a_view_whose_claim_went_to_others_is_placed_again(farm):
     fence = farm.view(session).fence
     farm.carry_out(farm.brain.claim_lost("node:n1", session.view, farm.now))
     assert farm.view(session).fence > fence
+
+
+def test_a_session_whose_place_on_the_edge_went_to_others_ends(farm):
+    farm.room()
+    session, other = farm.join_live(), farm.join_live()
+    farm.carry_out(farm.brain.claim_lost("edge:e1", session.session, farm.now))
+    assert farm.ended == {session.session: EndReason.EDGE_LOST}
+    assert list(farm.state.sessions) == [other.session]
+
+
+def test_viewers_an_edge_no_longer_has_when_it_comes_back_may_resume_in_time(farm):
+    farm.room()
+    gone, stays = farm.join_live(), farm.join_live()
+    farm.drop(edge_key("e1"))
+    farm.edge("e1", sessions=[stays.session])
+    assert (gone.connected, stays.connected) == (False, True)
+    farm.wait(farm.state.settings.resume_grace_s + 1)
+    assert farm.ended == {gone.session: EndReason.CONNECTION_LOST}
 
 
 def test_a_restarted_broker_finds_rooms_and_sessions_and_agents_keep_their_work(farm):
