@@ -674,6 +674,15 @@ def test_a_restarted_broker_finds_rooms_and_sessions_and_agents_keep_their_work(
     assert successor.view(revived).fence == fence
 
 
+def test_a_drain_under_way_goes_on_after_a_restart_of_the_broker(farm):
+    farm.carry_out(farm.brain.drain(node_key("n1"), 5, farm.now))
+    successor = Farm()
+    drained, ready = farm.state.nodes["n1"], farm.state.edges["e1"]
+    successor.brain.restore([], [], [], [drained, ready], successor.now)
+    assert drained.drain_deadline == successor.now + successor.state.settings.restored_drain_s
+    assert ready.drain_deadline is None
+
+
 def test_a_restarted_broker_places_again_what_nobody_came_back_for(farm):
     farm.room()
     session = farm.join_live()

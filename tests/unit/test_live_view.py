@@ -54,6 +54,12 @@ def shot(number: int = 1, *, work: Work = Work.ENCODE, keyframe: bool = False) -
     return Shot(number, 1_700_000_000_000_000, 77, work, 0, keyframe)
 
 
+def test_changed_frame_rate_is_drawn_at() -> None:
+    live = view()
+    live.update(msgspec.structs.replace(live.put, fps=10))
+    assert live.pacing.interval_s == pytest.approx(0.1)
+
+
 def test_view_is_watched_only_through_an_accepted_stream_with_viewers() -> None:
     live = view()
     assert not live.watched

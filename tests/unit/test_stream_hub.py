@@ -323,6 +323,16 @@ def test_report_joins_what_was_measured_and_what_the_client_claims(farm: Farm) -
     assert report.sent_bps == pytest.approx(2e6)
 
 
+def test_viewer_who_cannot_decode_has_the_source_asked_for_a_keyframe(farm: Farm) -> None:
+    farm.open()
+    farm.frame(1, keyframe=True)
+    farm.now += 5.0
+    asked = len(farm.trunk.called("request_keyframe"))
+    farm.hub.on_keyframe_needed("v1")
+    assert len(farm.trunk.called("request_keyframe")) == asked + 1
+    farm.hub.on_keyframe_needed("nobody's")
+
+
 def test_refused_repeats_are_counted_over_a_viewers_connections(farm: Farm) -> None:
     farm.hub.on_connected("s1")
     for refused in (3, 5, 5, 2):
