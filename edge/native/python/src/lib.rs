@@ -1,0 +1,1 @@
+//! The native engine for Python: conversion only.

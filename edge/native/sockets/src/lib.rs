@@ -1,0 +1,1 @@
+//! Sockets and threads of the engine: batched UDP with segmentation offload, TCP framing, shards.

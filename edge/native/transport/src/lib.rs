@@ -1,0 +1,1 @@
+//! The ways to a peer: STUN messages, DTLS with SRTP keys, data channels; sans-IO, time passed in.
