@@ -36,9 +36,10 @@ from aiortc.rtp import (
 from aiortc.utils import uint16_gt
 from numpy.typing import NDArray
 
-from broker.protocol import Codec, EndReason, H264Profile
+from broker.protocol import Codec, EndReason
 from edge import ice_guard
 from edge.engine import VIEWER_STATISTICS, MediaFrame, OfferError, ViewerHandler, ViewerSettings
+from edge.profiles import answerable_profiles
 from edge.retransmission import RetransmissionBudget
 
 _log = structlog.get_logger(__name__)
@@ -61,11 +62,6 @@ _FRAGMENT_LINE = re.compile(r"^[a-z]=[^\r\n]{0,1024}$")
 
 _MAIN_FAMILY = ("4d001f", "64001f", "640c1f")
 """What decodes H.264 main: main, high and constrained high."""
-_PROFILE_FAMILIES: dict[H264Profile, tuple[str, ...]] = {
-    H264Profile.CONSTRAINED_BASELINE: ("42e0", "4200"),
-    H264Profile.MAIN: ("4d", "64"),
-}
-"""Beginnings of the `profile-level-id`s that may be answered for a profile, best first: their decoders play it too."""
 
 
 def _offer_main_profiles() -> None:
@@ -280,7 +276,7 @@ class AiortcEngine:
             leaving = viewer.video.leaving
             if leaving is not None:
                 viewer.video.leaving = None
-                self.handler.on_picture_leaving(viewer.settings.session, leaving)
+                self.handler.on_picture_leaving(viewer.settings.stream, leaving)
 
         vars(transport)["_send_rtp"] = send
 
@@ -434,7 +430,7 @@ def _codec_preferences(viewer: ViewerSettings) -> list[RTCRtpCodecCapability]:
     capabilities = aiortc.RTCRtpSender.getCapabilities("video").codecs
     families: tuple[str, ...] = ("",)
     if viewer.codec is Codec.H264:
-        families = _PROFILE_FAMILIES[viewer.profile or H264Profile.CONSTRAINED_BASELINE]
+        families = answerable_profiles(viewer.profile)
     chosen = [codec for family in families for codec in capabilities if _matches(codec, viewer.codec, family)]
     return chosen + [codec for codec in capabilities if codec.mimeType == "video/rtx"]
 

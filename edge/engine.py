@@ -80,8 +80,8 @@ class ViewerHandler(Protocol):
     def on_keyframe_needed(self, stream: str) -> None:
         """A viewer of the stream cannot decode before the next keyframe."""
 
-    def on_picture_leaving(self, session: str, timestamp: int) -> None:
-        """The first packet of the picture with this timestamp was handed to the socket."""
+    def on_picture_leaving(self, stream: str, timestamp: int) -> None:
+        """The first packet of the stream's picture with this timestamp was handed to a socket, for whichever viewer."""
 
     def on_gone(self, session: str, reason: EndReason) -> None:
         """The viewer's connection ended; the engine has freed it."""

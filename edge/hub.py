@@ -357,11 +357,11 @@ class StreamHub:
             self.counters.messages_limited += 1
             self._send_event(session, protocol.Refused(reason="too_many", detail="no renderer is there to hear it"))
 
-    def on_picture_leaving(self, session: str, timestamp: int) -> None:
+    def on_picture_leaving(self, stream: str, timestamp: int) -> None:
         """See `ViewerHandler`."""
-        entry = self._sessions.get(session)
+        entry = self._streams.get(stream)
         if entry is not None:
-            self.input_to_packet_ms.extend(self._streams[entry.put.stream].timer.left(timestamp, self._now()))
+            self.input_to_packet_ms.extend(entry.timer.left(timestamp, self._now()))
 
     def _note_refusal(self, session: str, entry: _Session) -> None:
         entry.refused_messages += 1

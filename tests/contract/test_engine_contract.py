@@ -15,6 +15,7 @@ from aiortc.rtp import RtpPacket
 from broker.protocol import Codec, EndReason, H264Profile
 from edge.aiortc_engine import AiortcEngine
 from edge.engine import VIEWER_STATISTICS, MediaEngine, MediaFrame, OfferError, ViewerSettings
+from edge.native_engine import NativeEngine
 from render_farm.encoder.interface import EncoderSettings
 from render_farm.encoder.opening import open_encoder
 from render_farm.renderer.interface import PixelLayout, PlanarFrame
@@ -49,14 +50,17 @@ class Handler:
     def on_keyframe_needed(self, stream: str) -> None:
         self.keyframes_needed += 1
 
-    def on_picture_leaving(self, session: str, timestamp: int) -> None:
+    def on_picture_leaving(self, stream: str, timestamp: int) -> None:
         self.pictures_left.append(timestamp)
 
     def on_gone(self, session: str, reason: EndReason) -> None:
         self.gone.put_nowait((session, reason))
 
 
-ENGINES: dict[str, Callable[[Handler], MediaEngine]] = {"aiortc": lambda handler: AiortcEngine(handler)}
+ENGINES: dict[str, Callable[[Handler], MediaEngine]] = {
+    "native": lambda handler: NativeEngine(handler),
+    "aiortc": lambda handler: AiortcEngine(handler),
+}
 
 
 @pytest.fixture(params=list(ENGINES))
@@ -351,7 +355,7 @@ async def test_new_offer_replaces_the_sessions_connection_without_ending_it(engi
             assert len(media.statistics()) == 1
             media.send_message(["s1"], "control", b"you")
             assert await soon(again.received.get()) == "you"
-        assert handler.gone.empty()
+            assert handler.gone.empty()
 
 
 async def test_viewer_that_hangs_up_is_reported_gone(engine) -> None:

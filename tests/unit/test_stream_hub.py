@@ -350,5 +350,5 @@ def test_inputs_are_timed_to_the_first_packet_that_shows_them(farm: Farm) -> Non
     farm.now += 0.010
     farm.frame(2, shows=6)
     farm.now += 0.001
-    farm.hub.on_picture_leaving("s1", farm.engine.sent[-1][1].timestamp)
+    farm.hub.on_picture_leaving("v1", farm.engine.sent[-1][1].timestamp)
     assert list(farm.hub.input_to_packet_ms) == pytest.approx([21.0, 11.0])

@@ -1,0 +1,3 @@
+//! `farstage-load`: started by `farstage loadtest`.
+
+fn main() {}

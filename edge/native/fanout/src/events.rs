@@ -1,0 +1,71 @@
+//! What shards tell, and what they are told.
+
+use std::sync::Arc;
+
+use crate::stream::PacketizedFrame;
+
+/// Told by a shard. Sessions and streams are numbers of the caller's choice.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The viewer's DTLS handshake is complete.
+    Connected(u64),
+    /// The viewer opened a data channel of this label.
+    ChannelOpened(u64, String),
+    /// A message on a data channel.
+    Message(u64, String, Vec<u8>),
+    /// A frame of the viewer's microphone.
+    Voice(u64, Vec<u8>),
+    /// A viewer of this stream cannot decode before the next keyframe.
+    KeyframeNeeded(u64),
+    /// The first packet of this stream's picture (RTP time) was handed to the socket.
+    PictureLeft(u64, u32),
+    /// The viewer is gone and forgotten.
+    Gone(u64),
+}
+
+/// Told to every shard.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// A picture of a stream.
+    Frame(u64, Arc<PacketizedFrame>),
+    /// An Opus frame for one viewer, with its RTP time.
+    Audio(u64, u32, Arc<[u8]>),
+    /// A text message for these viewers on the channel of this label.
+    Message(Arc<[u64]>, Arc<str>, Arc<[u8]>),
+    /// End a viewer without telling.
+    Close(u64),
+}
+
+/// What went wrong or was refused, since the start of a shard.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Counters {
+    /// Datagrams of addresses that proved no session.
+    pub strangers: u64,
+    /// STUN messages that were malformed or not made with a session's password.
+    pub stun_refused: u64,
+    /// DTLS handshakes that failed, wrong certificates among them.
+    pub dtls_failed: u64,
+    /// RTP and RTCP packets that were malformed, forged or replayed.
+    pub srtp_refused: u64,
+    /// RTCP packets with malformed content.
+    pub rtcp_malformed: u64,
+    /// Data-channel messages and channels refused for a limit.
+    pub messages_refused: u64,
+    /// Viewers ended because handling them failed.
+    pub panics: u64,
+}
+
+impl Counters {
+    /// The names and values, for metrics.
+    pub fn named(&self) -> [(&'static str, u64); 7] {
+        [
+            ("strangers", self.strangers),
+            ("stun_refused", self.stun_refused),
+            ("dtls_failed", self.dtls_failed),
+            ("srtp_refused", self.srtp_refused),
+            ("rtcp_malformed", self.rtcp_malformed),
+            ("messages_refused", self.messages_refused),
+            ("panics", self.panics),
+        ]
+    }
+}

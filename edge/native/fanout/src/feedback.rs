@@ -1,0 +1,234 @@
+//! What a viewer's RTCP tells, and the reports it gets in return.
+
+use std::time::{Duration, Instant};
+
+use farstage_rtp::rtcp::{
+    ReportBlock, Rtcp, SenderInfo, TransportFeedback, middle_of_ntp, read_compound, write_receiver_report, write_sdes,
+    write_sender_report,
+};
+
+use crate::clock::WireClock;
+use crate::retransmission::RetransmissionBudget;
+use crate::sdp::Ssrcs;
+use crate::sender::{AudioSender, Sent, VideoSender};
+use crate::stream::PacketizedFrame;
+
+/// Packets one RTCP packet may ask for; a receiver that misses more needs a keyframe.
+const MAX_MISSING: usize = 256;
+const CNAME: &[u8] = b"farstage";
+const VIDEO_HZ: u64 = 90_000;
+const AUDIO_HZ: u64 = 48_000;
+
+/// What an RTCP packet asks for.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// Sequence numbers of packets of the video.
+    pub missing: Vec<u16>,
+    /// Whether a keyframe is needed.
+    pub keyframe: bool,
+    /// Whether some of it could not be read.
+    pub malformed: bool,
+}
+
+/// The viewer's voice as it arrives (RFC 3550, section 6.4.1, appendix A).
+#[derive(Debug, Clone, Copy)]
+struct Voice {
+    ssrc: u32,
+    first: u64,
+    highest: u64,
+    received: u64,
+    reported: (u64, u64),
+    transit: i64,
+    jitter: f64,
+}
+
+/// One viewer's reports.
+#[derive(Debug)]
+pub struct Feedback {
+    ssrcs: Ssrcs,
+    /// Latest round trip.
+    pub rtt: Option<Duration>,
+    /// Interarrival jitter.
+    pub jitter_ms: Option<f32>,
+    /// Share lost between the latest two reports.
+    pub loss: Option<f32>,
+    /// Receiver reports for the video.
+    pub reports: u64,
+    /// PLI and FIR.
+    pub keyframe_requests: u64,
+    /// How much may be sent again.
+    pub budget: RetransmissionBudget,
+    remb_bps: Option<u64>,
+    last_fir: Option<u8>,
+    voice: Option<Voice>,
+    sender_report: Option<(u32, Instant)>,
+    start: Instant,
+}
+
+impl Feedback {
+    /// Nothing told yet. `transport_cc`: whether the viewer reports every packet's arrival.
+    pub fn new(ssrcs: Ssrcs, _transport_cc: bool, now: Instant) -> Self {
+        Self {
+            ssrcs,
+            rtt: None,
+            jitter_ms: None,
+            loss: None,
+            reports: 0,
+            keyframe_requests: 0,
+            budget: RetransmissionBudget::default(),
+            remb_bps: None,
+            last_fir: None,
+            voice: None,
+            sender_report: None,
+            start: now,
+        }
+    }
+
+    /// What the line takes, if the viewer told.
+    pub fn estimate_bps(&self) -> Option<u64> {
+        self.remb_bps
+    }
+
+    /// Packets were sent.
+    pub fn sent(&mut self, _sent: &Sent, _now: Instant) {}
+
+    /// Read a compound packet, decrypted.
+    pub fn take(&mut self, compound: &[u8], now_ntp: u64, now: Instant) -> Asked {
+        let mut asked = Asked::default();
+        for packet in read_compound(compound) {
+            match packet {
+                Ok(packet) => self.take_one(&packet, now_ntp, now, &mut asked),
+                Err(_) => asked.malformed = true,
+            }
+        }
+        self.keyframe_requests += u64::from(asked.keyframe);
+        asked
+    }
+
+    fn take_one(&mut self, packet: &Rtcp<'_>, now_ntp: u64, now: Instant, asked: &mut Asked) {
+        match packet {
+            Rtcp::ReceiverReport(report) => report.blocks().for_each(|block| self.take_block(&block, now_ntp)),
+            Rtcp::SenderReport(report) => {
+                self.sender_report = Some((middle_of_ntp(report.info.ntp), now));
+                report.blocks().for_each(|block| self.take_block(&block, now_ntp));
+            }
+            Rtcp::Nack(nack) if nack.media_ssrc == self.ssrcs.video => {
+                let room = MAX_MISSING.saturating_sub(asked.missing.len());
+                asked.missing.extend(nack.sequences().take(room));
+            }
+            Rtcp::Pli(pli) if pli.media_ssrc == self.ssrcs.video => asked.keyframe = true,
+            Rtcp::Fir(fir) => {
+                if let Some(entry) = fir.entries().find(|entry| entry.ssrc == self.ssrcs.video) {
+                    asked.keyframe |= self.last_fir != Some(entry.request);
+                    self.last_fir = Some(entry.request);
+                }
+            }
+            Rtcp::Remb(remb) if remb.ssrcs().any(|ssrc| ssrc == self.ssrcs.video) => {
+                self.remb_bps = Some(remb.bitrate_bps);
+            }
+            Rtcp::TransportFeedback(feedback) => self.take_arrivals(feedback, now),
+            _ => {}
+        }
+    }
+
+    fn take_arrivals(&mut self, _feedback: &TransportFeedback<'_>, _now: Instant) {}
+
+    fn take_block(&mut self, block: &ReportBlock, now_ntp: u64) {
+        if block.ssrc != self.ssrcs.video {
+            return;
+        }
+        self.reports += 1;
+        self.loss = Some(f32::from(block.fraction_lost) / 256.0);
+        self.jitter_ms = Some(block.jitter as f32 * 1_000.0 / VIDEO_HZ as f32);
+        if let Some(rtt_us) = block.round_trip_us(middle_of_ntp(now_ntp)) {
+            self.rtt = Some(Duration::from_micros(rtt_us));
+        }
+    }
+
+    /// A packet of the viewer's voice arrived; returns whether it is the newest. A packet that was overtaken is lost, as
+    /// sound does not wait.
+    pub fn voice_arrived(&mut self, ssrc: u32, index: u64, timestamp: u32, now: Instant) -> bool {
+        let arrival = (now.saturating_duration_since(self.start).as_micros() as u64 * AUDIO_HZ / 1_000_000) as u32;
+        let transit = i64::from(arrival.wrapping_sub(timestamp) as i32);
+        let known = self.voice.filter(|voice| voice.ssrc == ssrc);
+        let mut voice = known.unwrap_or(Voice {
+            ssrc,
+            first: index,
+            highest: index,
+            received: 0,
+            reported: (0, 0),
+            transit,
+            jitter: 0.0,
+        });
+        let newest = known.is_none() || index > voice.highest;
+        voice.received += 1;
+        voice.highest = voice.highest.max(index);
+        voice.first = voice.first.min(index);
+        voice.jitter += ((transit - voice.transit).abs() as f64 - voice.jitter) / 16.0;
+        voice.transit = transit;
+        self.voice = Some(voice);
+        newest
+    }
+
+    /// The reports of this second: what was sent to the viewer and what came of its voice. `None` with nothing to tell.
+    pub fn compound(
+        &mut self,
+        now: Instant,
+        clock: &WireClock,
+        video: &VideoSender,
+        newest: Option<&std::sync::Arc<PacketizedFrame>>,
+        audio: Option<&AudioSender>,
+    ) -> Option<Vec<u8>> {
+        let ntp = clock.ntp(now);
+        let blocks: Vec<ReportBlock> = self.voice_block(now).into_iter().collect();
+        let mut out = Vec::with_capacity(128);
+        if let Some(frame) = newest {
+            let since = now.saturating_duration_since(frame.arrived).as_micros() as u64 * VIDEO_HZ / 1_000_000;
+            let info = SenderInfo {
+                ssrc: self.ssrcs.video,
+                ntp,
+                rtp_timestamp: frame.timestamp.wrapping_add(since as u32),
+                packet_count: video.packets as u32,
+                octet_count: video.octets as u32,
+            };
+            write_sender_report(&mut out, &info, &blocks);
+        } else if !blocks.is_empty() {
+            write_receiver_report(&mut out, self.ssrcs.video, &blocks);
+        }
+        if let Some(audio) = audio.filter(|audio| audio.packets > 0) {
+            let info = SenderInfo {
+                ssrc: audio.ssrc(),
+                ntp,
+                rtp_timestamp: audio.timestamp,
+                packet_count: audio.packets as u32,
+                octet_count: audio.octets as u32,
+            };
+            write_sender_report(&mut out, &info, &[]);
+        }
+        if out.is_empty() {
+            return None;
+        }
+        write_sdes(&mut out, self.ssrcs.video, CNAME);
+        Some(out)
+    }
+
+    fn voice_block(&mut self, now: Instant) -> Option<ReportBlock> {
+        let voice = self.voice.as_mut()?;
+        let expected = voice.highest - voice.first + 1;
+        let (expected_before, received_before) = std::mem::replace(&mut voice.reported, (expected, voice.received));
+        let due = expected.saturating_sub(expected_before);
+        let lost = due.saturating_sub(voice.received.saturating_sub(received_before));
+        let fraction_lost = (lost * 256).checked_div(due).unwrap_or(0).min(255) as u8;
+        let cumulative = i64::try_from(expected).unwrap_or(0) - i64::try_from(voice.received).unwrap_or(0);
+        let delay = self.sender_report.map(|(_, at)| now.saturating_duration_since(at).as_micros() as u64);
+        Some(ReportBlock {
+            ssrc: voice.ssrc,
+            fraction_lost,
+            cumulative_lost: cumulative.clamp(-(1 << 23), (1 << 23) - 1) as i32,
+            highest_sequence: voice.highest as u32,
+            jitter: voice.jitter as u32,
+            last_sender_report: self.sender_report.map_or(0, |(middle, _)| middle),
+            delay_since_last_sender_report: delay.map_or(0, |us| (us * 65_536 / 1_000_000) as u32),
+        })
+    }
+}

@@ -1,0 +1,422 @@
+//! All viewers of one thread: who a packet is from, who gets a picture, what is due. Sans-IO; one owner, no locks.
+//!
+//! A packet finds its viewer by the path it came on, which a connectivity check has proved; a check from elsewhere finds
+//! it by user name. Handling one viewer can end only that viewer: a panic is caught, counted and costs its connection.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use farstage_rtp::header::{DatagramKind, classify};
+use farstage_transport::dtls::DtlsConfig;
+use farstage_transport::stun::{self, Class};
+use slab::Slab;
+
+use crate::clock::WireClock;
+use crate::events::{Command, Counters, Event};
+use crate::outlet::{Outlet, Path};
+use crate::registry::{Claim, Registry};
+use crate::statistics::ViewerRow;
+use crate::stream::{PacketizedFrame, Stream};
+use crate::viewer::{Ended, Pumped, Surroundings, Viewer};
+
+/// How often timers are looked at.
+const SWEEP: Duration = Duration::from_millis(50);
+/// How often viewers that are sent a picture in pieces get the next one.
+const PIECE: Duration = Duration::from_millis(5);
+/// At most two keyframes a second and stream are asked for.
+const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
+/// A stream that nobody watches and nobody feeds is forgotten.
+const STREAM_IDLE: Duration = Duration::from_secs(10);
+/// Paths by which one viewer may be reached; the oldest is forgotten.
+const MAX_PATHS: usize = 8;
+
+/// What became of a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// It was used or dropped.
+    Handled,
+    /// It belongs to a viewer of this shard.
+    Forward(usize),
+}
+
+#[derive(Default)]
+struct Watched {
+    cache: Stream,
+    viewers: Vec<usize>,
+    keyframe_wanted: bool,
+    keyframe_asked: Option<Instant>,
+    unused_since: Option<Instant>,
+}
+
+struct Entry {
+    viewer: Viewer,
+    paths: Vec<Path>,
+}
+
+/// See the module.
+pub struct Shard {
+    index: usize,
+    dtls: DtlsConfig,
+    clock: WireClock,
+    registry: Arc<Registry>,
+    viewers: Slab<Entry>,
+    by_path: HashMap<Path, usize>,
+    by_session: HashMap<u64, usize>,
+    by_ufrag: HashMap<String, usize>,
+    streams: HashMap<u64, Watched>,
+    behind: Vec<usize>,
+    events: Vec<Event>,
+    counters: Counters,
+    scratch: Vec<u8>,
+    next_sweep: Instant,
+    next_piece: Instant,
+    changed: bool,
+}
+
+impl Shard {
+    /// An empty shard. `index` is its number among those that share the registry.
+    pub fn new(index: usize, dtls: DtlsConfig, clock: WireClock, registry: Arc<Registry>, now: Instant) -> Self {
+        Self {
+            index,
+            dtls,
+            clock,
+            registry,
+            viewers: Slab::new(),
+            by_path: HashMap::new(),
+            by_session: HashMap::new(),
+            by_ufrag: HashMap::new(),
+            streams: HashMap::new(),
+            behind: Vec::new(),
+            events: Vec::new(),
+            counters: Counters::default(),
+            scratch: Vec::new(),
+            next_sweep: now,
+            next_piece: now,
+            changed: false,
+        }
+    }
+
+    /// What happened since the last call.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Whether viewers have come or gone since the last call.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Refusals so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// One row a connected viewer.
+    pub fn statistics(&self, rows: &mut Vec<ViewerRow>) {
+        rows.extend(
+            self.viewers.iter().filter(|(_, entry)| entry.viewer.is_connected()).map(|(_, e)| ViewerRow::of(&e.viewer)),
+        );
+    }
+
+    /// When [`Self::tick`] is due.
+    pub fn next_wake(&self) -> Instant {
+        if self.behind.is_empty() { self.next_sweep } else { self.next_sweep.min(self.next_piece) }
+    }
+
+    /// A datagram came by `from`; it is decrypted in place.
+    pub fn datagram(&mut self, from: Path, datagram: &mut [u8], now: Instant, out: &mut impl Outlet) -> Arrival {
+        match classify(datagram) {
+            DatagramKind::Stun => self.check(from, datagram, now, out),
+            kind => {
+                let Some(key) = self.by_path.get(&from).copied() else {
+                    if let Some(shard) = self.registry.stray(from.address()).filter(|shard| *shard != self.index) {
+                        return Arrival::Forward(shard);
+                    }
+                    self.counters.strangers += 1;
+                    return Arrival::Handled;
+                };
+                self.packet(key, kind, datagram, now, out);
+                Arrival::Handled
+            }
+        }
+    }
+
+    /// Whether a connection's viewer is known, so that it may stay.
+    pub fn knows(&self, path: Path) -> bool {
+        self.by_path.contains_key(&path)
+    }
+
+    /// A connection has closed.
+    pub fn path_closed(&mut self, path: Path) {
+        if let Some(entry) = self.by_path.remove(&path).and_then(|key| self.viewers.get_mut(key)) {
+            entry.paths.retain(|known| *known != path);
+        }
+    }
+
+    fn check(&mut self, from: Path, datagram: &[u8], now: Instant, out: &mut impl Outlet) -> Arrival {
+        let Ok(message) = stun::parse(datagram) else {
+            self.counters.stun_refused += 1;
+            return Arrival::Handled;
+        };
+        let ufrag = message.username_fragments().and_then(|(local, _)| std::str::from_utf8(local).ok());
+        let Some(ufrag) = ufrag.filter(|_| message.class == Class::Request) else {
+            self.counters.stun_refused += 1;
+            return Arrival::Handled;
+        };
+        let key = match self.by_ufrag.get(ufrag) {
+            Some(key) => *key,
+            None => match self.registry.claim(ufrag, self.index, from.address(), |key| message.verify(key)) {
+                Claim::Yours(setup) => self.admit(Viewer::new(setup, from, &self.dtls, now)),
+                Claim::Elsewhere(shard) => return Arrival::Forward(shard),
+                Claim::Unknown => {
+                    self.counters.stun_refused += 1;
+                    return Arrival::Handled;
+                }
+            },
+        };
+        let genuine = self.with(key, now, out, |viewer, around| Ok(viewer.check(&message, from, around)));
+        match genuine {
+            Some(true) => self.note_path(key, from),
+            Some(false) => self.counters.stun_refused += 1,
+            None => {}
+        }
+        Arrival::Handled
+    }
+
+    fn admit(&mut self, viewer: Viewer) -> usize {
+        let (session, ufrag, stream) = (viewer.setup.session, viewer.setup.local_ufrag.clone(), viewer.setup.stream);
+        let key = self.viewers.insert(Entry { viewer, paths: Vec::new() });
+        self.by_session.insert(session, key);
+        self.by_ufrag.insert(ufrag, key);
+        self.streams.entry(stream).or_default().viewers.push(key);
+        key
+    }
+
+    fn note_path(&mut self, key: usize, path: Path) {
+        if self.by_path.get(&path) == Some(&key) {
+            return;
+        }
+        let former = self.by_path.insert(path, key);
+        if let Some(other) = former.and_then(|former| self.viewers.get_mut(former)) {
+            other.paths.retain(|known| *known != path);
+        }
+        if let Some(entry) = self.viewers.get_mut(key) {
+            entry.paths.push(path);
+            if entry.paths.len() > MAX_PATHS {
+                let oldest = entry.paths.remove(0);
+                self.by_path.remove(&oldest);
+            }
+        }
+    }
+
+    fn packet(&mut self, key: usize, kind: DatagramKind, datagram: &mut [u8], now: Instant, out: &mut impl Outlet) {
+        let stream = self.viewers.get(key).map(|entry| (entry.viewer.setup.stream, entry.viewer.is_connected()));
+        let Some((stream, was_connected)) = stream else { return };
+        match kind {
+            DatagramKind::Dtls => {
+                self.with(key, now, out, |viewer, around| viewer.dtls(datagram, around));
+                let connected = self.viewers.get(key).is_some_and(|entry| entry.viewer.is_connected());
+                if connected && !was_connected {
+                    self.changed = true;
+                    self.pump_one(key, stream, now, out);
+                }
+            }
+            DatagramKind::Rtp => {
+                self.with(key, now, out, |viewer, around| {
+                    viewer.rtp(datagram, around);
+                    Ok(())
+                });
+            }
+            DatagramKind::Rtcp => {
+                let asked = self.with_stream(key, stream, now, out, |viewer, cache, around| {
+                    Ok(viewer.rtcp(datagram, cache, around))
+                });
+                if asked == Some(true) {
+                    self.want_keyframe(stream, now);
+                }
+            }
+            DatagramKind::Stun | DatagramKind::Other => self.counters.strangers += 1,
+        }
+    }
+
+    fn want_keyframe(&mut self, stream: u64, now: Instant) {
+        let Some(watched) = self.streams.get_mut(&stream) else { return };
+        watched.keyframe_wanted = true;
+        ask_for_keyframe(watched, stream, now, &mut self.events);
+    }
+
+    /// Do as told.
+    pub fn command(&mut self, command: &Command, now: Instant, out: &mut impl Outlet) {
+        match command {
+            Command::Frame(stream, frame) => self.frame(*stream, frame, now, out),
+            Command::Audio(session, timestamp, opus_frame) => {
+                if let Some(key) = self.by_session.get(session).copied() {
+                    self.with(key, now, out, |viewer, around| {
+                        viewer.send_audio(*timestamp, opus_frame, around);
+                        Ok(())
+                    });
+                }
+            }
+            Command::Message(sessions, label, text) => {
+                for session in sessions.iter() {
+                    if let Some(key) = self.by_session.get(session).copied() {
+                        self.with(key, now, out, |viewer, around| viewer.send_message(label, text, around));
+                    }
+                }
+            }
+            Command::Close(session) => self.close(*session, now, out),
+        }
+    }
+
+    fn close(&mut self, session: u64, now: Instant, out: &mut impl Outlet) {
+        let Some(key) = self.by_session.get(&session).copied() else { return };
+        self.with(key, now, out, |viewer, around| {
+            viewer.close(around);
+            Ok(())
+        });
+        self.forget(key);
+    }
+
+    fn frame(&mut self, stream: u64, frame: &Arc<PacketizedFrame>, now: Instant, out: &mut impl Outlet) {
+        let watched = self.streams.entry(stream).or_default();
+        watched.cache.push(Arc::clone(frame));
+        watched.keyframe_wanted &= !frame.keyframe;
+        let mut left = false;
+        for at in 0.. {
+            let Some(key) = self.streams.get(&stream).and_then(|watched| watched.viewers.get(at)).copied() else {
+                break;
+            };
+            let before = self.viewers.get(key).map_or(0, |entry| entry.viewer.packets_sent());
+            self.pump_one(key, stream, now, out);
+            if !left && self.viewers.get(key).is_some_and(|entry| entry.viewer.packets_sent() > before) {
+                left = true;
+                self.events.push(Event::PictureLeft(stream, frame.timestamp));
+            }
+        }
+    }
+
+    fn pump_one(&mut self, key: usize, stream: u64, now: Instant, out: &mut impl Outlet) {
+        let pumped = self.with_stream(key, stream, now, out, |viewer, cache, around| {
+            Ok(cache.map_or(Pumped::NeedsKeyframe, |cache| viewer.pump(cache, around)))
+        });
+        let Some(pumped) = pumped else { return };
+        if pumped == Pumped::NeedsKeyframe {
+            self.want_keyframe(stream, now);
+        }
+        if let Some(entry) = self.viewers.get_mut(key)
+            && pumped == Pumped::Behind
+            && !entry.viewer.is_behind
+        {
+            entry.viewer.is_behind = true;
+            if self.behind.is_empty() {
+                self.next_piece = now + PIECE;
+            }
+            self.behind.push(key);
+        }
+    }
+
+    /// Let time pass.
+    pub fn tick(&mut self, now: Instant, out: &mut impl Outlet) {
+        if now >= self.next_piece {
+            self.next_piece = now + PIECE;
+            for key in std::mem::take(&mut self.behind) {
+                if let Some(entry) = self.viewers.get_mut(key) {
+                    entry.viewer.is_behind = false;
+                    let stream = entry.viewer.setup.stream;
+                    self.pump_one(key, stream, now, out);
+                }
+            }
+        }
+        if now >= self.next_sweep {
+            self.next_sweep = now + SWEEP;
+            self.sweep(now, out);
+        }
+    }
+
+    fn sweep(&mut self, now: Instant, out: &mut impl Outlet) {
+        for key in 0..self.viewers.capacity() {
+            if let Some(stream) = self.viewers.get(key).map(|entry| entry.viewer.setup.stream) {
+                self.with_stream(key, stream, now, out, |viewer, cache, around| viewer.tick(cache, around));
+            }
+        }
+        for (stream, watched) in &mut self.streams {
+            ask_for_keyframe(watched, *stream, now, &mut self.events);
+            let used = !watched.viewers.is_empty() || watched.cache.latest().is_some_and(|at| at + STREAM_IDLE > now);
+            watched.unused_since = if used { None } else { watched.unused_since.or(Some(now)) };
+        }
+        self.streams.retain(|_, watched| watched.unused_since.is_none_or(|since| since + STREAM_IDLE > now));
+        if self.index == 0 {
+            self.events.extend(self.registry.expired(now).into_iter().map(Event::Gone));
+        }
+    }
+
+    fn with<O: Outlet, T>(
+        &mut self,
+        key: usize,
+        now: Instant,
+        out: &mut O,
+        handle: impl FnOnce(&mut Viewer, &mut Surroundings<'_, O>) -> Result<T, Ended>,
+    ) -> Option<T> {
+        self.with_stream(key, u64::MAX, now, out, |viewer, _, around| handle(viewer, around))
+    }
+
+    /// Handle one viewer; whatever goes wrong ends this viewer alone.
+    fn with_stream<O: Outlet, T>(
+        &mut self,
+        key: usize,
+        stream: u64,
+        now: Instant,
+        out: &mut O,
+        handle: impl FnOnce(&mut Viewer, Option<&Stream>, &mut Surroundings<'_, O>) -> Result<T, Ended>,
+    ) -> Option<T> {
+        let entry = self.viewers.get_mut(key)?;
+        let cache = self.streams.get(&stream).map(|watched| &watched.cache);
+        let mut around = Surroundings {
+            now,
+            clock: &self.clock,
+            out,
+            events: &mut self.events,
+            counters: &mut self.counters,
+            scratch: &mut self.scratch,
+        };
+        let handled = catch_unwind(AssertUnwindSafe(|| handle(&mut entry.viewer, cache, &mut around)));
+        match handled {
+            Ok(Ok(value)) => return Some(value),
+            Ok(Err(Ended)) => {}
+            Err(_) => self.counters.panics += 1,
+        }
+        let session = self.viewers.get(key).map(|entry| entry.viewer.setup.session);
+        self.forget(key);
+        self.events.extend(session.map(Event::Gone));
+        None
+    }
+
+    fn forget(&mut self, key: usize) {
+        let Some(entry) = self.viewers.try_remove(key) else { return };
+        let setup = &entry.viewer.setup;
+        for path in &entry.paths {
+            self.by_path.remove(path);
+        }
+        if self.by_session.get(&setup.session) == Some(&key) {
+            self.by_session.remove(&setup.session);
+        }
+        self.by_ufrag.remove(&setup.local_ufrag);
+        self.registry.forget(&setup.local_ufrag);
+        self.behind.retain(|behind| *behind != key);
+        if let Some(watched) = self.streams.get_mut(&setup.stream) {
+            watched.viewers.retain(|watching| *watching != key);
+        }
+        self.changed = true;
+    }
+}
+
+fn ask_for_keyframe(watched: &mut Watched, stream: u64, now: Instant, events: &mut Vec<Event>) {
+    let recently = watched.keyframe_asked.is_some_and(|asked| now.saturating_duration_since(asked) < KEYFRAME_INTERVAL);
+    if watched.keyframe_wanted && !recently {
+        watched.keyframe_wanted = false;
+        watched.keyframe_asked = Some(now);
+        events.push(Event::KeyframeNeeded(stream));
+    }
+}

@@ -1,0 +1,520 @@
+//! One viewer: its connection from the first connectivity check to the end, and its place in the stream.
+//!
+//! ICE is lite (RFC 8445, section 2.5): the viewer checks, the edge answers from the address that was checked and never
+//! sends anywhere else. DTLS starts when a check has proved the viewer's password, so nothing is sent to strangers.
+
+use std::time::{Duration, Instant};
+
+use farstage_rtp::header::RtpHeader;
+use farstage_rtp::srtp::{MasterKey, Profile, SrtpReceiver, SrtpSender};
+use farstage_transport::channels::{ChannelEvent, Channels};
+use farstage_transport::dtls::{DtlsConfig, DtlsError, DtlsEvent, DtlsPeer, Role, SrtpKeys, SrtpProfile};
+use farstage_transport::stun::{self, IntegrityKey};
+
+use crate::clock::WireClock;
+use crate::events::{Counters, Event};
+use crate::feedback::Feedback;
+use crate::outlet::{Outlet, Path};
+use crate::pacing::Pacer;
+use crate::sdp::{Agreement, Ssrcs};
+use crate::sender::{AudioSender, VideoSender};
+use crate::stream::Stream;
+
+/// Nothing is sent to a viewer that has proved nothing for this long (RFC 7675 asks for a bound; browsers report each
+/// second).
+const CONSENT: Duration = Duration::from_millis(4_500);
+/// A viewer that has proved nothing for this long is gone.
+const GONE_AFTER: Duration = Duration::from_secs(20);
+/// A viewer's start: what a line takes before it has told.
+const START_BPS: u64 = 2_500_000;
+/// Runs sent to one viewer in one go while it catches up.
+const MAX_RUNS_AT_ONCE: usize = 16;
+
+/// A viewer that was answered and has not come yet.
+pub struct ViewerSetup {
+    /// Number of its session.
+    pub session: u64,
+    /// Number of the stream it watches.
+    pub stream: u64,
+    /// What SDP settled.
+    pub agreement: Agreement,
+    /// What it is sent under.
+    pub ssrcs: Ssrcs,
+    /// Our user name fragment, by which its checks are known.
+    pub local_ufrag: String,
+    /// Our password.
+    pub local_key: IntegrityKey,
+    /// Its user name fragment.
+    pub remote_ufrag: String,
+    /// SHA-256 of its certificate.
+    pub remote_fingerprint: [u8; 32],
+    /// The playout-delay extension's value.
+    pub playout_delay: [u8; 3],
+    /// Random.
+    pub seed: u64,
+    /// It must have come by then.
+    pub deadline: Instant,
+}
+
+/// What handling a viewer needs of its surroundings.
+pub struct Surroundings<'a, O: Outlet> {
+    /// Now.
+    pub now: Instant,
+    /// For what goes on the wire.
+    pub clock: &'a WireClock,
+    /// Where packets leave.
+    pub out: &'a mut O,
+    /// What is told.
+    pub events: &'a mut Vec<Event>,
+    /// What was refused.
+    pub counters: &'a mut Counters,
+    /// For DTLS output.
+    pub scratch: &'a mut Vec<u8>,
+}
+
+/// Why a viewer cannot go on.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ended;
+
+struct Keys {
+    sender: SrtpSender,
+    receiver: SrtpReceiver,
+}
+
+/// A viewer's position among the stream's pictures.
+#[derive(Debug, Clone, Copy)]
+struct Position {
+    frame: u64,
+    run: usize,
+    awaiting_keyframe: bool,
+}
+
+/// What a pump did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pumped {
+    /// All that was there is sent.
+    Done,
+    /// More is there, for when there is credit or room.
+    Behind,
+    /// The viewer waits for a keyframe that nobody has.
+    NeedsKeyframe,
+}
+
+/// One viewer.
+pub struct Viewer {
+    /// What was agreed.
+    pub setup: Box<ViewerSetup>,
+    /// Where it is reached.
+    pub path: Path,
+    /// What its RTCP told.
+    pub feedback: Feedback,
+    /// Whether it is in its shard's list of viewers with pictures left to send.
+    pub is_behind: bool,
+    /// Pictures it was not sent.
+    pub frames_skipped: u64,
+    /// Bytes sent, headers and repeats included, without UDP and IP.
+    pub sent_bytes: u64,
+    dtls: DtlsPeer,
+    keys: Option<Keys>,
+    channels: Option<Channels>,
+    video: VideoSender,
+    audio: Option<AudioSender>,
+    position: Option<Position>,
+    pacer: Pacer,
+    connected: bool,
+    last_heard: Instant,
+    wake_at: Option<Instant>,
+    next_report: Instant,
+}
+
+impl Viewer {
+    /// Its first check came, by `path`.
+    pub fn new(setup: Box<ViewerSetup>, path: Path, dtls: &DtlsConfig, now: Instant) -> Self {
+        let role = if setup.agreement.starts_dtls { Role::Client } else { Role::Server };
+        let sequence = |salt: u32| (setup.seed >> salt) as u16 & 0x7FFF;
+        let video = VideoSender::new(setup.ssrcs, &setup.agreement.video, setup.playout_delay, sequence(0));
+        let audio = setup.agreement.audio.filter(|audio| audio.sends);
+        let audio = audio.map(|audio| AudioSender::new(audio.payload, setup.ssrcs.audio, sequence(16)));
+        Self {
+            dtls: DtlsPeer::new(role, dtls, setup.remote_fingerprint, now),
+            feedback: Feedback::new(setup.ssrcs, setup.agreement.video.transport_cc.is_some(), now),
+            path,
+            is_behind: false,
+            frames_skipped: 0,
+            sent_bytes: 0,
+            keys: None,
+            channels: None,
+            video,
+            audio,
+            position: None,
+            pacer: Pacer::new(START_BPS, now),
+            connected: false,
+            last_heard: now,
+            wake_at: Some(now),
+            next_report: now + Duration::from_millis(setup.seed % 1_000),
+            setup,
+        }
+    }
+
+    /// Whether the handshake is complete.
+    pub fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    fn consents(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.last_heard) <= CONSENT
+    }
+
+    // --- what comes in ---
+
+    /// A connectivity check with the right fragment came by `from`. Returns whether it was genuine.
+    pub fn check<O: Outlet>(
+        &mut self,
+        message: &stun::Message<'_>,
+        from: Path,
+        around: &mut Surroundings<'_, O>,
+    ) -> bool {
+        let fragments = message.username_fragments();
+        let named = fragments.is_some_and(|(_, remote)| remote == self.setup.remote_ufrag.as_bytes());
+        if !named || !message.verify(&self.setup.local_key) {
+            return false;
+        }
+        around.scratch.clear();
+        let id = message.transaction_id;
+        if message.unknown_required.is_empty() {
+            stun::write_binding_success(around.scratch, id, from.address(), &self.setup.local_key);
+        } else {
+            let unknown = message.unknown_required.types();
+            stun::write_binding_error(around.scratch, id, 420, unknown, Some(&self.setup.local_key));
+        }
+        self.sent_bytes += around.scratch.len() as u64;
+        around.out.datagram(from, around.scratch);
+        self.last_heard = around.now;
+        if message.use_candidate {
+            self.path = from;
+        }
+        true
+    }
+
+    /// A DTLS datagram.
+    pub fn dtls<O: Outlet>(&mut self, datagram: &[u8], around: &mut Surroundings<'_, O>) -> Result<(), Ended> {
+        let handled = self.dtls.handle(datagram, around.now);
+        self.drain_dtls(handled, around)
+    }
+
+    fn drain_dtls<O: Outlet>(
+        &mut self,
+        handled: Result<(), DtlsError>,
+        around: &mut Surroundings<'_, O>,
+    ) -> Result<(), Ended> {
+        if handled.is_err() {
+            around.counters.dtls_failed += u64::from(!self.connected);
+            return Err(Ended);
+        }
+        let mut packets: Vec<Vec<u8>> = Vec::new();
+        loop {
+            match self.dtls.poll(around.scratch) {
+                Ok(DtlsEvent::Transmit(datagram)) => {
+                    self.sent_bytes += datagram.len() as u64;
+                    around.out.datagram(self.path, datagram);
+                }
+                Ok(DtlsEvent::Keys(keys)) => self.keys = Some(make_keys(&keys).ok_or(Ended)?),
+                Ok(DtlsEvent::Connected) => {
+                    self.connected = true;
+                    self.last_heard = around.now;
+                    around.events.push(Event::Connected(self.setup.session));
+                }
+                Ok(DtlsEvent::ApplicationData(data)) => packets.push(data.to_vec()),
+                Ok(DtlsEvent::Closed) => return Err(Ended),
+                Ok(DtlsEvent::WakeAt(at)) => {
+                    self.wake_at = Some(at);
+                    break;
+                }
+                Err(_) => {
+                    around.counters.dtls_failed += u64::from(!self.connected);
+                    return Err(Ended);
+                }
+            }
+        }
+        self.take_sctp(&packets, around)
+    }
+
+    fn take_sctp<O: Outlet>(&mut self, packets: &[Vec<u8>], around: &mut Surroundings<'_, O>) -> Result<(), Ended> {
+        if packets.is_empty() || !self.setup.agreement.data {
+            return Ok(());
+        }
+        let mut events = Vec::new();
+        let channels = self.channels.get_or_insert_with(Channels::new);
+        for packet in packets {
+            channels.handle(packet, around.now, &mut events);
+        }
+        self.take_channel_events(events, around)
+    }
+
+    fn take_channel_events<O: Outlet>(
+        &mut self,
+        events: Vec<ChannelEvent>,
+        around: &mut Surroundings<'_, O>,
+    ) -> Result<(), Ended> {
+        let session = self.setup.session;
+        for event in events {
+            match event {
+                ChannelEvent::Transmit(packet) => {
+                    self.dtls.send_application_data(&packet).map_err(|_| Ended)?;
+                    self.flush_dtls(around)?;
+                }
+                ChannelEvent::Opened(label) => around.events.push(Event::ChannelOpened(session, label)),
+                ChannelEvent::Message(label, data) => around.events.push(Event::Message(session, label, data)),
+                ChannelEvent::Lost => return Err(Ended),
+            }
+        }
+        Ok(())
+    }
+
+    fn flush_dtls<O: Outlet>(&mut self, around: &mut Surroundings<'_, O>) -> Result<(), Ended> {
+        loop {
+            match self.dtls.poll(around.scratch).map_err(|_| Ended)? {
+                DtlsEvent::Transmit(datagram) => {
+                    self.sent_bytes += datagram.len() as u64;
+                    around.out.datagram(self.path, datagram);
+                }
+                DtlsEvent::WakeAt(at) => {
+                    self.wake_at = Some(at);
+                    return Ok(());
+                }
+                DtlsEvent::Closed => return Err(Ended),
+                _ => {}
+            }
+        }
+    }
+
+    /// An RTP packet: the viewer's voice.
+    pub fn rtp<O: Outlet>(&mut self, packet: &mut [u8], around: &mut Surroundings<'_, O>) {
+        let Some(keys) = &mut self.keys else { return };
+        let received = match keys.receiver.unprotect_rtp(packet) {
+            Ok(received) => received,
+            Err(_) => {
+                around.counters.srtp_refused += 1;
+                return;
+            }
+        };
+        self.last_heard = around.now;
+        let Ok(header) = RtpHeader::read(packet) else { return };
+        let audio = self.setup.agreement.audio.filter(|audio| audio.receives);
+        if audio.is_none_or(|audio| audio.payload != header.payload_type()) || received.payload.is_empty() {
+            return;
+        }
+        if self.feedback.voice_arrived(header.ssrc(), received.index, header.timestamp(), around.now)
+            && let Some(payload) = packet.get(received.payload)
+        {
+            around.events.push(Event::Voice(self.setup.session, payload.to_vec()));
+        }
+    }
+
+    /// An RTCP packet. Returns whether a keyframe is needed.
+    pub fn rtcp<O: Outlet>(
+        &mut self,
+        packet: &mut [u8],
+        stream: Option<&Stream>,
+        around: &mut Surroundings<'_, O>,
+    ) -> bool {
+        let Some(keys) = &mut self.keys else { return false };
+        let Ok(length) = keys.receiver.unprotect_rtcp(packet) else {
+            around.counters.srtp_refused += 1;
+            return false;
+        };
+        self.last_heard = around.now;
+        let plain = packet.get(..length).unwrap_or_default();
+        let now_ntp = around.clock.ntp(around.now);
+        let asked = self.feedback.take(plain, now_ntp, around.now);
+        around.counters.rtcp_malformed += u64::from(asked.malformed);
+        if let Some(stream) = stream {
+            self.repeat(&asked.missing, stream, around);
+        }
+        asked.keyframe
+    }
+
+    fn repeat<O: Outlet>(&mut self, missing: &[u16], stream: &Stream, around: &mut Surroundings<'_, O>) {
+        let Some(keys) = &self.keys else { return };
+        if !self.consents(around.now) {
+            return;
+        }
+        let rtt = self.feedback.rtt.unwrap_or_default();
+        for sequence in missing {
+            if !self.feedback.budget.allows(*sequence, rtt, around.now) {
+                continue;
+            }
+            let capture = |arrived| around.clock.ntp(arrived);
+            let sent = self.video.repeat(&keys.sender, *sequence, stream, capture, (self.path, &mut *around.out));
+            if let Some(sent) = sent {
+                self.sent_bytes += u64::from(sent.bytes);
+                self.pacer.spend(sent.bytes);
+                self.feedback.sent(&sent, around.now);
+            }
+        }
+    }
+
+    // --- what goes out ---
+
+    /// Send what the stream has beyond the viewer's position, as far as credit and room go.
+    pub fn pump<O: Outlet>(&mut self, stream: &Stream, around: &mut Surroundings<'_, O>) -> Pumped {
+        if self.keys.is_none() || !self.connected || !self.consents(around.now) {
+            return Pumped::Done;
+        }
+        let mut position = self.position.unwrap_or_else(|| self.start(stream, around.now));
+        let pumped = self.send_from(&mut position, stream, around);
+        self.position = Some(position);
+        pumped
+    }
+
+    fn start(&self, stream: &Stream, now: Instant) -> Position {
+        match stream.fresh_group(now) {
+            Some(frame) => Position { frame, run: 0, awaiting_keyframe: false },
+            None => Position { frame: stream.next().saturating_sub(1), run: 0, awaiting_keyframe: true },
+        }
+    }
+
+    fn send_from<O: Outlet>(
+        &mut self,
+        position: &mut Position,
+        stream: &Stream,
+        around: &mut Surroundings<'_, O>,
+    ) -> Pumped {
+        let mut budget = MAX_RUNS_AT_ONCE;
+        while position.frame < stream.next() {
+            let Some(frame) = stream.frame(position.frame) else {
+                self.fall_to_newest(position, stream);
+                continue;
+            };
+            if position.awaiting_keyframe && !frame.keyframe {
+                self.frames_skipped += 1;
+                position.frame += 1;
+                continue;
+            }
+            position.awaiting_keyframe = false;
+            let Some(run) = frame.runs.get(position.run).copied() else {
+                position.frame += 1;
+                position.run = 0;
+                continue;
+            };
+            if budget == 0 || !self.pacer.may_send(around.now) {
+                return Pumped::Behind;
+            }
+            budget -= 1;
+            let Some(keys) = &self.keys else { return Pumped::Done };
+            let capture = around.clock.ntp(frame.arrived);
+            let out = (self.path, &mut *around.out);
+            let Some(sent) = self.video.send_run(&keys.sender, (position.frame, frame), run, capture, out) else {
+                return Pumped::Behind;
+            };
+            position.run += 1;
+            self.sent_bytes += u64::from(sent.bytes);
+            self.pacer.spend(sent.bytes);
+            self.feedback.budget.earn(u32::from(sent.packets));
+            self.feedback.sent(&sent, around.now);
+        }
+        if position.awaiting_keyframe { Pumped::NeedsKeyframe } else { Pumped::Done }
+    }
+
+    /// The stream has moved on beyond what it keeps: nothing can be decoded before the next keyframe.
+    fn fall_to_newest(&mut self, position: &mut Position, stream: &Stream) {
+        let newest = stream.next().saturating_sub(1);
+        self.frames_skipped += newest.saturating_sub(position.frame);
+        *position = Position { frame: newest, run: 0, awaiting_keyframe: true };
+    }
+
+    /// Sound for this viewer.
+    pub fn send_audio<O: Outlet>(&mut self, timestamp: u32, opus_frame: &[u8], around: &mut Surroundings<'_, O>) {
+        if !self.connected || !self.consents(around.now) {
+            return;
+        }
+        if let (Some(keys), Some(audio)) = (&self.keys, &mut self.audio) {
+            self.sent_bytes += opus_frame.len() as u64;
+            audio.send(&keys.sender, timestamp, opus_frame, self.path, around.out);
+        }
+    }
+
+    /// A text message for this viewer; lost without such a channel.
+    pub fn send_message<O: Outlet>(
+        &mut self,
+        label: &str,
+        text: &[u8],
+        around: &mut Surroundings<'_, O>,
+    ) -> Result<(), Ended> {
+        let Some(channels) = &mut self.channels else { return Ok(()) };
+        let mut events = Vec::new();
+        if !channels.send_text(label, text, around.now, &mut events) {
+            around.counters.messages_refused += 1;
+        }
+        self.take_channel_events(events, around)
+    }
+
+    /// Let time pass: timers of DTLS and SCTP, reports, consent. Call at least each 50 ms or so.
+    pub fn tick<O: Outlet>(&mut self, stream: Option<&Stream>, around: &mut Surroundings<'_, O>) -> Result<(), Ended> {
+        let now = around.now;
+        if now.saturating_duration_since(self.last_heard) > GONE_AFTER {
+            return Err(Ended);
+        }
+        if !self.connected && now >= self.setup.deadline {
+            return Err(Ended);
+        }
+        if self.wake_at.is_some_and(|at| at <= now) {
+            self.wake_at = None;
+            let handled = self.dtls.handle_timeout(now);
+            self.drain_dtls(handled, around)?;
+        }
+        self.tick_channels(around)?;
+        if self.connected && now >= self.next_report && self.consents(now) {
+            self.next_report = now + Duration::from_secs(1);
+            self.report(stream, around);
+        }
+        Ok(())
+    }
+
+    fn tick_channels<O: Outlet>(&mut self, around: &mut Surroundings<'_, O>) -> Result<(), Ended> {
+        let Some(channels) = &mut self.channels else { return Ok(()) };
+        if channels.next_timeout().is_none_or(|at| at > around.now) {
+            return Ok(());
+        }
+        let mut events = Vec::new();
+        channels.handle_timeout(around.now, &mut events);
+        self.take_channel_events(events, around)
+    }
+
+    fn report<O: Outlet>(&mut self, stream: Option<&Stream>, around: &mut Surroundings<'_, O>) {
+        self.pacer
+            .set_rate(self.feedback.estimate_bps().unwrap_or(START_BPS).max(stream.map_or(0, Stream::bits_per_s)));
+        let Some(keys) = &mut self.keys else { return };
+        let newest = stream.and_then(|stream| stream.frame(stream.next().checked_sub(1)?));
+        let video = newest.filter(|_| self.video.packets > 0);
+        let compound = self.feedback.compound(around.now, around.clock, &self.video, video, self.audio.as_ref());
+        let Some(mut packet) = compound else { return };
+        if keys.sender.protect_rtcp(&mut packet).is_ok() {
+            self.sent_bytes += packet.len() as u64;
+            around.out.datagram(self.path, &packet);
+        }
+    }
+
+    /// Say goodbye.
+    pub fn close<O: Outlet>(&mut self, around: &mut Surroundings<'_, O>) {
+        if self.dtls.close().is_ok() && self.connected {
+            let _ = self.flush_dtls(around);
+        }
+    }
+
+    /// Packets sent for the first time.
+    pub fn packets_sent(&self) -> u64 {
+        self.video.packets
+    }
+}
+
+fn make_keys(keys: &SrtpKeys) -> Option<Keys> {
+    let profile = match keys.profile {
+        SrtpProfile::AeadAes128Gcm => Profile::AeadAes128Gcm,
+        SrtpProfile::AeadAes256Gcm => Profile::AeadAes256Gcm,
+        SrtpProfile::Aes128CmSha1_80 => Profile::Aes128CmSha1_80,
+    };
+    let master = |(key, salt): (&[u8], &[u8])| MasterKey::new(profile, key, salt).ok();
+    let (outbound, inbound) = (master(keys.outbound())?, master(keys.inbound())?);
+    Some(Keys { sender: SrtpSender::new(profile, &outbound), receiver: SrtpReceiver::new(profile, &inbound) })
+}

@@ -1,0 +1,87 @@
+//! What other threads put before a shard, and what shards put before the engine's owner.
+
+use std::sync::{Mutex, PoisonError};
+
+use farstage_fanout::events::{Command, Event};
+use farstage_fanout::outlet::Path;
+
+use crate::poller::Waker;
+use crate::tcp::Connection;
+
+/// Events that wait for their owner; beyond, the owner is stuck and the newest are dropped.
+const MAX_EVENTS: usize = 100_000;
+
+/// One thing for a shard to do.
+pub enum Item {
+    /// What the engine's owner says.
+    Command(Command),
+    /// A datagram of one of its viewers that reached another shard.
+    Stray(Path, Vec<u8>),
+    /// A connection of one of its viewers that another shard accepted, and the frame that told.
+    Adopt(Connection, Vec<u8>),
+    /// End.
+    Stop,
+}
+
+/// A queue with a waker.
+pub struct Inbox {
+    items: Mutex<Vec<Item>>,
+    /// Readable while there are items.
+    pub waker: Waker,
+}
+
+impl Inbox {
+    /// Empty.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self { items: Mutex::default(), waker: Waker::new()? })
+    }
+
+    /// Add an item and wake.
+    pub fn push(&self, item: Item) {
+        let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_empty = items.is_empty();
+        items.push(item);
+        drop(items);
+        if was_empty {
+            self.waker.wake();
+        }
+    }
+
+    /// Take all items.
+    pub fn take(&self) -> Vec<Item> {
+        self.waker.clear();
+        std::mem::take(&mut *self.items.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What happened, for the engine's owner.
+pub struct Outbox {
+    events: Mutex<Vec<Event>>,
+    /// Readable while there are events.
+    pub waker: Waker,
+}
+
+impl Outbox {
+    /// Empty.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self { events: Mutex::default(), waker: Waker::new()? })
+    }
+
+    /// Add events and wake.
+    pub fn extend(&self, more: Vec<Event>) {
+        if more.is_empty() {
+            return;
+        }
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = MAX_EVENTS.saturating_sub(events.len());
+        events.extend(more.into_iter().take(room));
+        drop(events);
+        self.waker.wake();
+    }
+
+    /// Take all events.
+    pub fn take(&self) -> Vec<Event> {
+        self.waker.clear();
+        std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
