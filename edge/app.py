@@ -1,6 +1,7 @@
 """The edge process: WHEP, probing and the trunk over HTTP, a media engine, and the line to the broker."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -26,8 +27,8 @@ from broker.protocol import (
     RegisterEdge,
 )
 from broker.tokens import TokenRefused, TokenVerifier
-from edge.aiortc_engine import AiortcEngine
 from edge.engine import MediaEngine
+from edge.engine_choice import AIORTC, AUTO, choose_engine
 from edge.hub import StreamHub
 from edge.metrics import registry
 from edge.problems import problem
@@ -53,17 +54,38 @@ class EdgeSettings:
     token: str
     public_url: str
     trunk_url: str
-    engine: str = "aiortc"
-    max_viewers: int = 64
+    engine: str = AUTO
+    """`native`, `aiortc`, or `auto`: native where it is built."""
+    max_viewers: int = 0
+    """0: what the engine serves well on this machine."""
     host_addresses: tuple[str, ...] = ()
     """Addresses to offer in ICE; empty means all of the machine's but loopback."""
+    media_port: int = 0
+    """UDP and TCP port of all viewers (native engine); 0: a free one."""
+    shards: int = 0
+    """Threads of the native engine; 0: one a core."""
     drain_s: float = 0.0
     """How long SIGTERM waits for the viewers to go elsewhere; 0 leaves SIGTERM to the runner."""
 
 
-ENGINES: dict[str, Callable[[StreamHub, EdgeSettings], MediaEngine]] = {
-    "aiortc": lambda hub, settings: AiortcEngine(hub, settings.host_addresses),
-}
+AIORTC_VIEWERS = 64
+NATIVE_VIEWERS_A_CORE = 1000
+
+
+def make_engine(hub: StreamHub, settings: EdgeSettings) -> MediaEngine:
+    """The media engine these settings ask for. Raises `EngineMissing` for a native one that is not built."""
+    if choose_engine(settings.engine) == AIORTC:
+        from edge.aiortc_engine import AiortcEngine
+
+        return AiortcEngine(hub, settings.host_addresses)
+    from edge.native_engine import NativeEngine
+
+    return NativeEngine(hub, settings.host_addresses, port=settings.media_port, shards=settings.shards)
+
+
+def default_viewers(engine: MediaEngine) -> int:
+    """How many viewers an engine serves well on this machine, each with a stream of 2.5 Mbit/s."""
+    return AIORTC_VIEWERS if engine.name == AIORTC else NATIVE_VIEWERS_A_CORE * (os.cpu_count() or 1)
 
 
 class EdgeProcess:
@@ -72,10 +94,11 @@ class EdgeProcess:
     def __init__(self, settings: EdgeSettings) -> None:
         self.settings = settings
         self.hub = StreamHub(time.monotonic, self._tell_broker)
-        self.engine = ENGINES[settings.engine](self.hub, settings)
+        self.engine = make_engine(self.hub, settings)
         self.hub.engine = self.engine
         self.trunks = TrunkAcceptor(self.hub)
-        self.whep = WhepRoutes(self.hub, self.engine, settings.max_viewers, lambda: self.verifier)
+        self.max_viewers = settings.max_viewers or default_viewers(self.engine)
+        self.whep = WhepRoutes(self.hub, self.engine, self.max_viewers, lambda: self.verifier)
         self.draining = False
         self._process = psutil.Process()
         self._sent_bytes = 0
@@ -129,7 +152,7 @@ class EdgeProcess:
             edge=settings.edge,
             region=settings.region,
             version=SOFTWARE_VERSION,
-            capability=EdgeCapability(engine=self.engine.name, max_viewers=settings.max_viewers),
+            capability=EdgeCapability(engine=self.engine.name, max_viewers=self.max_viewers),
             public_url=settings.public_url,
             trunk_url=settings.trunk_url,
             sessions=self._connected(),

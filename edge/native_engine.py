@@ -79,7 +79,7 @@ class NativeEngine:
     ) -> None:
         """Bind `port` (0: a free one) on `host_addresses` (empty: the machine's own); `shards` 0: one a core.
 
-        Raises `OSError` if the port cannot be had. Needs a running event loop.
+        Raises `OSError` if the port cannot be had.
         """
         certificate, private_key = make_identity(datetime.datetime.now(datetime.UTC))
         self.handler = handler
@@ -93,14 +93,13 @@ class NativeEngine:
             playout_delay_ms=playout_delay_ms,
             avoid_gso=avoid_gso,
         )
-        self._loop = asyncio.get_running_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._numbers: dict[str, int] = {}
         self._viewers: dict[int, ViewerSettings] = {}
         self._connected: set[int] = set()
         self._streams: dict[str, _Stream] = {}
         self._stream_names: dict[int, str] = {}
         self._next_number = 1
-        self._loop.add_reader(self.core.events_fd(), self._take_events)
         _log.info(
             "native_engine_listens",
             addresses=self.core.addresses(),
@@ -110,6 +109,7 @@ class NativeEngine:
 
     async def answer(self, viewer: ViewerSettings, offer_sdp: str) -> str:
         """See `MediaEngine.answer`."""
+        self._listen()
         stream = self._watch(viewer)
         number = self._new_number()
         profiles = list(answerable_profiles(viewer.profile)) if viewer.codec is Codec.H264 else []
@@ -122,6 +122,12 @@ class NativeEngine:
         self._numbers[viewer.session] = number
         self._viewers[number] = viewer
         return answer
+
+    def _listen(self) -> None:
+        """Hear events from the first offer on; before, there are none."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._loop.add_reader(self.core.events_fd(), self._take_events)
 
     def _new_number(self) -> int:
         self._next_number += 1
@@ -189,7 +195,7 @@ class NativeEngine:
         rows = rows[[int(number) in self._connected for number in rows["session"]]]
         result = np.empty(len(rows), dtype=VIEWER_STATISTICS)
         result["session"] = [self._viewers[int(number)].session for number in rows["session"]]
-        for field in NATIVE_ROW.names[1:]:
+        for field in (NATIVE_ROW.names or ())[1:]:
             result[field] = rows[field]
         return result
 
@@ -204,7 +210,8 @@ class NativeEngine:
         """See `MediaEngine.shutdown`."""
         for session in list(self._numbers):
             await self.close(session)
-        self._loop.remove_reader(self.core.events_fd())
+        if self._loop is not None:
+            self._loop.remove_reader(self.core.events_fd())
         await asyncio.to_thread(self.core.stop)
 
     def _forget(self, number: int) -> ViewerSettings | None:

@@ -15,6 +15,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct, field
 
+from edge.engine_choice import AUTO, CHOICES
+
 ENVIRONMENT_PREFIX = "FARSTAGE_"
 CONFIG_VARIABLE = "FARSTAGE_CONFIG"
 DEFAULT_FILE = Path("farstage.toml")
@@ -52,6 +54,9 @@ class BrokerConfig(Struct, frozen=True, forbid_unknown_fields=True):
 class EdgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Section `edge`. Empty URLs follow from `host` and `port`; `host_addresses` are those offered in ICE.
 
+    `engine`: auto, native, aiortc. `media_port`: UDP and TCP, 0 for a free one; `shards`: threads, 0 for one a core;
+    `max_viewers` 0: 64 with aiortc, 1,000 a core with the native engine.
+
     `drain_s`: how long SIGTERM waits for the work to go elsewhere; unset: 10, and 0 for children of `farstage up`.
     """
 
@@ -63,9 +68,11 @@ class EdgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
     trunk_url: TrunkUrl = ""
     broker_url: HttpUrl = "http://127.0.0.1:8080"
     token: str = ""
-    engine: str = "aiortc"
-    max_viewers: Annotated[int, Meta(ge=1, le=1_000_000)] = 64
+    engine: str = AUTO
+    max_viewers: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     host_addresses: list[str] = []
+    media_port: Annotated[int, Meta(ge=0, le=65_535)] = 0
+    shards: Annotated[int, Meta(ge=0, le=64)] = 0
     drain_s: Seconds | None = None
 
 
@@ -109,7 +116,7 @@ _CHOICES = {
     ("broker", "policy"): ("least_loaded", "lowest_latency", "packed"),
     ("node", "renderer"): ("auto", "cpu", "wgpu"),
     ("node", "barcode"): ("auto", "always", "never"),
-    ("edge", "engine"): ("aiortc",),
+    ("edge", "engine"): CHOICES,
     ("log", "format"): ("console", "json"),
     ("log", "level"): ("debug", "info", "warning", "error"),
 }

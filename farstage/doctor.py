@@ -1,7 +1,6 @@
 """`farstage doctor`: what this machine can do, and what to install for the rest."""
 
 import asyncio
-import importlib.util
 import os
 import platform
 import shutil
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from broker.protocol import Codec
+from edge.engine_choice import AIORTC, HOW_TO_BUILD, NATIVE, native_is_built
 from farstage.config import Config
 from render_farm.encoder.opening import available_encoders
 from render_farm.renderer.interface import RenderError, RendererSettings
@@ -78,8 +78,12 @@ def _encoder(codec: Codec) -> Finding:
 
 
 def _engine(config: Config) -> Finding:
-    found = importlib.util.find_spec("aiortc") is not None
-    return Finding("media engine", Verdict.OK if found else Verdict.MISSING, config.edge.engine)
+    wanted = config.edge.engine
+    if native_is_built():
+        detail = "native" if wanted != AIORTC else "aiortc, as configured; the native one is built too"
+        return Finding("media engine", Verdict.OK, detail)
+    verdict = Verdict.MISSING if wanted == NATIVE else Verdict.OPTIONAL
+    return Finding("media engine", verdict, "aiortc only, for tens of viewers", HOW_TO_BUILD)
 
 
 def _ports(config: Config) -> Finding:

@@ -58,8 +58,9 @@ def broker_app(config: BrokerConfig) -> web.Application:
 
 
 def edge_app(config: EdgeConfig) -> web.Application:
-    """The edge's application. Raises `ConfigError` without a token."""
+    """The edge's application. Raises `ConfigError` without a token, and for an engine or port it cannot have."""
     from edge.app import EdgeSettings, create_app
+    from edge.engine_choice import EngineMissing
 
     _require_token("edge", config.token)
     own_url = f"http://{config.host}:{config.port}"
@@ -73,9 +74,16 @@ def edge_app(config: EdgeConfig) -> web.Application:
         engine=config.engine,
         max_viewers=config.max_viewers,
         host_addresses=tuple(config.host_addresses),
+        media_port=config.media_port,
+        shards=config.shards,
         drain_s=DRAIN_S if config.drain_s is None else config.drain_s,
     )
-    return create_app(settings)
+    try:
+        return create_app(settings)
+    except EngineMissing as error:
+        raise ConfigError(f"edge.engine: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"edge.media_port {config.media_port}: {error}") from error
 
 
 def node_app(config: NodeConfig) -> web.Application:

@@ -26,15 +26,13 @@ from benchmarks.peers.table import Row, markdown, ratio
 FPS = 30
 
 
-def plan(contestants: Sequence[Contestant], viewers: int) -> list[tuple[Contestant, int]]:
+def plan(contestants: Sequence[Contestant], viewers: int, kbps: int) -> list[tuple[Contestant, int]]:
     """Who is measured with how many viewers; the native engine also with as many as Janus gets."""
-    runs = []
-    janus = next((contestant for contestant in contestants if contestant.name == "janus"), None)
-    for contestant in contestants:
-        runs.append((contestant, min(viewers, contestant.most_viewers or viewers)))
-        if contestant.name == "native" and janus is not None:
-            fewer = min(viewers, janus.most_viewers or viewers)
-            runs += [(contestant, fewer)] if fewer < viewers else []
+    runs = [(contestant, contestant.viewers(viewers, kbps)) for contestant in contestants]
+    counts = {contestant.name: count for contestant, count in runs}
+    for contestant, count in runs:
+        if contestant.name == "native" and counts.get("janus", count) < count:
+            return [(contestant, counts["janus"]), *runs]
     return runs
 
 
@@ -52,7 +50,7 @@ async def run(
 ) -> list[Row]:
     """Measure one after the other."""
     rows = []
-    for contestant, count in plan(contestants, viewers):
+    for contestant, count in plan(contestants, viewers, kbps):
         progress(f"{contestant.name}: {count} viewers, {kbps} kbit/s, {load.seconds:.0f} s")
         rows.append(await measure(contestant, count, kbps, load))
     return rows
@@ -74,7 +72,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--verify", type=float, default=0.05, help="share of viewers that check each packet")
     parser.add_argument("--only", nargs="+", choices=list(CONTESTANTS), default=list(CONTESTANTS), metavar="SERVER")
-    parser.add_argument("--janus-viewers", type=int, help=f"at most (default {CONTESTANTS['janus'].most_viewers})")
+    parser.add_argument("--janus-kbps", type=int, help=f"most in all (default {CONTESTANTS['janus'].most_kbps})")
     parser.add_argument("--whep", action="append", type=foreign, default=[], help="also measure this: URL[,pid]")
     parser.add_argument("--loadtest", default=LOADTEST, help="the load generator's command")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
@@ -91,9 +89,9 @@ def main() -> None:
     """Measure and print."""
     options = parse_options()
     contestants = [CONTESTANTS[name] for name in options.only]
-    if options.janus_viewers:
-        most = options.janus_viewers
-        contestants = [replace(c, most_viewers=most) if c.name == "janus" else c for c in contestants]
+    if options.janus_kbps:
+        most = options.janus_kbps
+        contestants = [replace(one, most_kbps=most) if one.name == "janus" else one for one in contestants]
     load = Load(options.seconds, options.verify, options.loadtest)
     everyone = [*contestants, *options.whep]
     rows = asyncio.run(run(everyone, options.viewers, options.kbps, load, tell))

@@ -29,18 +29,22 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """One kind of server. `most_viewers`: what it, or its half of a small machine, can serve."""
+    """One kind of server. `most_kbps`: what it can send in all, beside the load generator on two cores."""
 
     name: str
     command: tuple[str, ...]
-    most_viewers: int | None = None
+    most_kbps: int | None = None
     server: Server | None = None
     """One that runs already, and is not started."""
 
+    def viewers(self, asked: int, kbps: int) -> int:
+        """How many of the viewers asked for it is given."""
+        return asked if self.most_kbps is None else max(1, min(asked, self.most_kbps // kbps))
+
 
 NATIVE = Contestant("native", ("engine_server", "--engine", "native"))
-AIORTC = Contestant("aiortc", ("engine_server", "--engine", "aiortc"), 40)
-JANUS = Contestant("janus", ("janus",), 300)
+AIORTC = Contestant("aiortc", ("engine_server", "--engine", "aiortc"), 100_000)
+JANUS = Contestant("janus", ("janus",), 750_000)
 CONTESTANTS = {contestant.name: contestant for contestant in (NATIVE, AIORTC, JANUS)}
 
 

@@ -1,6 +1,6 @@
 """Janus's streaming plugin behind a WHEP front, playing the stream of the comparison.
 
-python -m benchmarks.peers.janus [--kbps 2500] [--fps 30] [--relay-threads N]
+python -m benchmarks.peers.janus [--kbps 2500] [--fps 30] [--event-loops N] [--relay-threads N]
 
 Runs Debian's `janus` with a configuration of its own. Its streaming plugin (1.1.2) makes the offer itself, so the
 front swaps offers (`offer_swap`). Each payload type that clients offer H.264 with gets a mountpoint made for it, as
@@ -132,7 +132,7 @@ def _create_request(payload_type: int, relay_threads: int) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def running_janus() -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+async def running_janus(event_loops: int) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     """A Janus of our own: its process and the URL of its API."""
     executable = shutil.which("janus")
     if executable is None:
@@ -140,7 +140,7 @@ async def running_janus() -> AsyncIterator[tuple[asyncio.subprocess.Process, str
     port = _free_port()
     with tempfile.TemporaryDirectory(prefix="farstage-janus-") as name:
         folder = Path(name)
-        janus_config.write(folder, port, janus_config.cores())
+        janus_config.write(folder, port, event_loops)
         arguments = ("--configs-folder", str(folder), "--config", str(folder / "janus.jcfg"))
         with (folder / "log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(executable, *arguments, stdout=log, stderr=log)
@@ -165,10 +165,10 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 @asynccontextmanager
-async def playing_janus(loop: EncodedLoop, relay_threads: int) -> AsyncIterator[JanusAnswerer]:
+async def playing_janus(loop: EncodedLoop, event_loops: int, relay_threads: int) -> AsyncIterator[JanusAnswerer]:
     """Janus with the stream running."""
     _raise_file_limit()
-    async with running_janus() as (process, url), aiohttp.ClientSession() as http:
+    async with running_janus(event_loops) as (process, url), aiohttp.ClientSession() as http:
         answerer = JanusAnswerer(process.pid, loop, relay_threads)
         api = JanusApi(http, url, answerer.take)
         await _open_when_up(api, process)
@@ -213,10 +213,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kbps", type=int, default=2500)
     parser.add_argument("--fps", type=int, default=30)
+    parser.add_argument("--event-loops", type=int, default=1, help="Janus's threads for all viewers")
     parser.add_argument("--relay-threads", type=int, default=0, help="the plugin's helper threads")
     options = parser.parse_args()
     loop = encode_loop(options.kbps * 1000, options.fps)
-    serve(lambda: playing_janus(loop, options.relay_threads))
+    serve(lambda: playing_janus(loop, options.event_loops, options.relay_threads))
 
 
 if __name__ == "__main__":

@@ -40,7 +40,8 @@ class MovingPicture:
         total = self._random.integers(-_GRAIN, _GRAIN + 1, (self._height, self._width)).astype(np.float32) + 126.0
         for texture, (down, right), contrast in zip(self._textures, _MOTIONS_PX, _CONTRASTS, strict=True):
             total += contrast * np.roll(texture, (down * self._number, right * self._number), (0, 1))
-        return np.clip(total, 16, 235).astype(np.uint8)
+        luma: NDArray[np.uint8] = np.clip(total, 16, 235).astype(np.uint8)
+        return luma
 
     def _chroma(self) -> NDArray[np.uint8]:
         moved = np.roll(self._textures[0], (2 * self._number, -self._number), (0, 1))

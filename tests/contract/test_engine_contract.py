@@ -181,14 +181,17 @@ class Camera:
         return MediaFrame(encoded.payload, encoded.keyframe, self.number * 3000)
 
 
-async def play_until(engine: MediaEngine, camera: Camera, until: Callable[[], bool], *, seconds: float = 10) -> None:
-    """Send pictures at the frame rate until the condition holds, the first one a keyframe."""
-    first = True
+async def play_until(
+    engine: MediaEngine, camera: Camera, until: Callable[[], bool], *, seconds: float = 10, asked: Handler | None = None
+) -> None:
+    """Send pictures at the frame rate until the condition holds: the first one a keyframe, or when `asked` to."""
+    keyframe, answered = asked is None, 0
     async with asyncio.timeout(seconds):
         while not until():
-            engine.send("stream", camera.picture(keyframe=first))
-            first = False
+            engine.send("stream", camera.picture(keyframe=keyframe))
             await asyncio.sleep(1 / FPS)
+            keyframe = asked is not None and asked.keyframes_needed > answered
+            answered = asked.keyframes_needed if asked is not None else 0
 
 
 async def soon(awaitable: Awaitable):
@@ -287,13 +290,10 @@ async def test_two_viewers_share_a_stream_and_a_slow_start_harms_neither(engine)
         camera = Camera(profile=H264Profile.CONSTRAINED_BASELINE)
         await soon(handler.connected.get())
         await play_until(media, camera, lambda: first.pictures.qsize() >= 5)
-        needed = handler.keyframes_needed
         async with viewing(media, settings("s2", profile=H264Profile.CONSTRAINED_BASELINE)) as second:
             await soon(handler.connected.get())
-            media.send("stream", camera.picture())
-            assert handler.keyframes_needed > needed
             before = first.pictures.qsize()
-            await play_until(media, camera, lambda: second.pictures.qsize() >= 5)
+            await play_until(media, camera, lambda: second.pictures.qsize() >= 5, asked=handler)
             assert first.pictures.qsize() > before
 
 

@@ -47,7 +47,7 @@ def test_lists_come_from_variables_too() -> None:
         ("", {}, ["broker.policy=luck"], "least_loaded, lowest_latency, packed"),
         ("", {}, ["broker.port=80000"], "broker.port"),
         ("", {}, ["broker.max_fps=0"], "broker.max_fps"),
-        ("", {}, ["edge.max_viewers=0"], "edge.max_viewers"),
+        ("", {}, ["edge.max_viewers=-1"], "edge.max_viewers"),
         ("", {}, ["node.units=nan"], "node.units"),
         ("", {}, ["broker.public_url=nowhere"], "broker.public_url"),
     ],
