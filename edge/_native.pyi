@@ -27,8 +27,13 @@ class NativeCore:
         Raises `OSError` if a socket or the identity cannot be used, `ValueError` for what is not an address.
         """
 
-    def answer(self, session: int, stream: int, offer: str, encoding: str, profiles: list[str]) -> str:
-        """Answer an offer; the viewer may connect from now on. `encoding` as in SDP; `profiles` as in `Wanted`.
+    def answer(
+        self, session: int, stream: int, offer: str, *, encoding: str, profiles: list[str], start_bps: float
+    ) -> str:
+        """Answer an offer; the viewer may connect from now on.
+
+        `encoding`: H264, VP8 or AV1; `profiles`: beginnings of the `profile-level-id`s to answer, best first, for H264;
+        `start_bps`: what the viewer's line is thought to take.
 
         Raises `ValueError` with what is wrong with the offer.
         """
@@ -47,8 +52,8 @@ class NativeCore:
     def send_message(self, sessions: list[int], label: str, text: bytes) -> None:
         """Send UTF-8 text to viewers that have the channel of this label open."""
 
-    def close(self, session: int) -> None:
-        """End a viewer without an event."""
+    def close(self, session: int, *, farewell: bool) -> None:
+        """End a viewer without an event; a farewell tells its client at once."""
 
     def events_fd(self) -> int:
         """A descriptor that is readable while there are events."""

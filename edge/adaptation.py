@@ -22,6 +22,8 @@ START_BITRATE_BPS = 2_500_000.0
 PROBE_HEADROOM = 0.8
 """Share of the bandwidth a client measured that the stream may take at first."""
 REMB_HEADROOM = 0.95
+MEASURED_HEADROOM = 0.9
+"""Leaves room for sound, repeats and headers."""
 LOW_LOSS = 0.02
 HIGH_LOSS = 0.10
 SEVERE_LOSS = 0.25
@@ -60,6 +62,8 @@ class LineReport:
     rtt_ms: float
     loss: float
     remb_bps: float
+    measured_bps: float = math.nan
+    """What the engine's own congestion control found; it sees every packet and outranks what reports tell."""
 
 
 class LineEstimate:
@@ -79,6 +83,9 @@ class LineEstimate:
 
     def update(self, report: LineReport, elapsed_s: float) -> None:
         """Take what came in during the last `elapsed_s`."""
+        if not math.isnan(report.measured_bps):
+            self.bps = min(max(report.measured_bps * MEASURED_HEADROOM, MIN_BITRATE_BPS), MAX_BITRATE_BPS)
+            return
         estimate = self.bps
         self._silent_s += elapsed_s
         if not math.isnan(report.loss):

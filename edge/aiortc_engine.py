@@ -197,6 +197,7 @@ class _Viewer:
             self.loss,
             self.reports,
             self.estimate_bps,
+            math.nan,
             self.sent_bytes,
             self.packets_sent,
             self.video.frames_skipped,

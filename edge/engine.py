@@ -21,6 +21,7 @@ VIEWER_STATISTICS = np.dtype(
         ("loss", "f4"),
         ("reports", "u8"),
         ("estimate_bps", "f8"),
+        ("measured_bps", "f8"),
         ("sent_bytes", "u8"),
         ("packets_sent", "u8"),
         ("frames_skipped", "u8"),
@@ -31,8 +32,9 @@ VIEWER_STATISTICS = np.dtype(
 """One row a viewer. Counters run from the viewer's start; NaN stands for not measured yet.
 
 `rtt_ms`, `jitter_ms` and `loss` are those of the latest receiver report (RFC 3550, section 6.4.2) for the video;
-`reports` counts these. `estimate_bps` is the receiver's own (REMB). `repeats_refused`:
-packets asked for again and not repeated, as the budget was spent or the last repeat may still arrive.
+`reports` counts these. `estimate_bps` is the receiver's own (REMB), `measured_bps` what the engine found by the
+arrival of every packet (transport-wide congestion control). `repeats_refused`: packets asked for again and not
+repeated, as the budget was spent or the last repeat may still arrive.
 """
 
 
@@ -42,12 +44,13 @@ class OfferError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ViewerSettings:
-    """What a viewer is to get."""
+    """What a viewer is to get. `start_bps`: what its line is thought to take, before the engine knows better."""
 
     session: str
     stream: str
     codec: Codec
     profile: H264Profile | None = None
+    start_bps: float = 2_500_000.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from broker.protocol import (
     ViewerReport,
 )
 from broker.token_bucket import TokenBucket
-from edge.adaptation import LineEstimate, LineReport, stream_bitrate_bps
+from edge.adaptation import START_BITRATE_BPS, LineEstimate, LineReport, stream_bitrate_bps
 from edge.engine import MediaEngine
 from edge.input_timer import TIMINGS_KEPT, InputTimer
 from edge.switching import SourceFrame, StreamSwitch
@@ -146,6 +146,11 @@ class StreamHub:
         """What the broker said of a session, `None` if it is not admitted here."""
         session = self._sessions.get(name)
         return session.put if session is not None else None
+
+    def line_bps(self, name: str) -> float:
+        """What the session's line is thought to take."""
+        session = self._sessions.get(name)
+        return session.line.bps if session is not None else START_BITRATE_BPS
 
     def take_offer(self, name: str) -> bool:
         """Whether the session may offer once more now."""
@@ -427,7 +432,8 @@ class StreamHub:
         session.sent_bytes = sent_bytes
         is_news, session.reports = int(row["reports"]) != session.reports, int(row["reports"])
         rtt_ms, loss = (float(row["rtt_ms"]), float(row["loss"])) if is_news else (math.nan, math.nan)
-        session.line.update(LineReport(sent_bps, rtt_ms, loss, float(row["estimate_bps"])), elapsed_s)
+        told = LineReport(sent_bps, rtt_ms, loss, float(row["estimate_bps"]), float(row["measured_bps"]))
+        session.line.update(told, elapsed_s)
         session.refused_messages = 0
         repeats_refused, before = int(row["repeats_refused"]), session.repeats_refused
         self.counters.repeats_refused += repeats_refused - (before if before <= repeats_refused else 0)

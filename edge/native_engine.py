@@ -34,6 +34,7 @@ NATIVE_ROW = np.dtype(
         ("loss", "<f4"),
         ("reports", "<u8"),
         ("estimate_bps", "<f8"),
+        ("measured_bps", "<f8"),
         ("sent_bytes", "<u8"),
         ("packets_sent", "<u8"),
         ("frames_skipped", "<u8"),
@@ -114,11 +115,18 @@ class NativeEngine:
         number = self._new_number()
         profiles = list(answerable_profiles(viewer.profile)) if viewer.codec is Codec.H264 else []
         try:
-            answer = self.core.answer(number, stream.number, offer_sdp, viewer.codec.value.upper(), profiles)
+            answer = self.core.answer(
+                number,
+                stream.number,
+                offer_sdp,
+                encoding=viewer.codec.value.upper(),
+                profiles=profiles,
+                start_bps=viewer.start_bps,
+            )
         except ValueError as error:
             self._unwatch(viewer.stream)
             raise OfferError(str(error)) from error
-        await self.close(viewer.session)
+        self._end(viewer.session, farewell=False)
         self._numbers[viewer.session] = number
         self._viewers[number] = viewer
         return answer
@@ -201,9 +209,13 @@ class NativeEngine:
 
     async def close(self, session: str) -> None:
         """See `MediaEngine.close`."""
+        self._end(session, farewell=True)
+
+    def _end(self, session: str, *, farewell: bool) -> None:
+        """End a session's viewer. One that connects anew hears no farewell: its page would show black meanwhile."""
         number = self._numbers.get(session)
         if number is not None:
-            self.core.close(number)
+            self.core.close(number, farewell=farewell)
             self._forget(number)
 
     async def shutdown(self) -> None:

@@ -80,7 +80,8 @@ class WhepRoutes:
             return problem("edge-full", 503, "This edge is full", f"It serves {self._max_viewers} viewers.", 5.0)
         try:
             offer_sdp = await _read_sdp(request)
-            viewer = ViewerSettings(session, put.stream, put.codec, put.profile)
+            start_bps = self._hub.line_bps(session)
+            viewer = ViewerSettings(session, put.stream, put.codec, put.profile, start_bps)
             async with self._answering.setdefault(session, asyncio.Lock()):
                 answer = await self._engine.answer(viewer, offer_sdp)
         except OfferError as error:

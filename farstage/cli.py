@@ -23,7 +23,7 @@ from broker.protocol import (
 from broker.tokens import TokenAuthority
 from client_demo.headless.api import BrokerClient, Refused
 from farstage import config as configuration
-from farstage import logs
+from farstage import loadtest, logs
 from farstage.config import Config, ConfigError
 from farstage.output import console, errors, fail, print_figures, print_json
 
@@ -36,6 +36,7 @@ app = typer.Typer(
 )
 bench_app = typer.Typer(help="Measure this machine.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
+app.command()(loadtest.loadtest)
 
 MAX_TTL_S = 10 * 365 * 86_400.0
 DEFAULT_STATE_DIR = Path(".farstage")

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 import tempfile
+from argparse import ArgumentTypeError
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -49,10 +50,10 @@ CONTESTANTS = {contestant.name: contestant for contestant in (NATIVE, AIORTC, JA
 
 
 def foreign(target: str) -> Contestant:
-    """A server of somebody else's, from `URL` or `URL,pid`. Raises `ValueError`."""
+    """A server of somebody else's, from `URL` or `URL,pid`. Raises `ArgumentTypeError`."""
     url, _, pid = target.partition(",")
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise ValueError(f"{target!r} is not the URL of a WHEP server, with its process id after a comma if known")
+    if urlsplit(url).scheme not in ("http", "https") or not (pid.isdigit() or not pid):
+        raise ArgumentTypeError(f"{target!r} is not the URL of a WHEP server, with its process id after a comma")
     return Contestant(urlsplit(url).netloc, (), server=Server(url, int(pid) if pid else None))
 
 

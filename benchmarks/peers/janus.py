@@ -15,6 +15,7 @@ import resource
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -184,16 +185,16 @@ async def playing_janus(loop: EncodedLoop, event_loops: int, relay_threads: int)
 
 
 async def _open_when_up(api: JanusApi, process: asyncio.subprocess.Process) -> None:
-    async with asyncio.timeout(START_S):
-        while True:
-            if process.returncode is not None:
-                raise JanusError(f"Janus ended with status {process.returncode} while it was starting")
-            try:
-                await api.open()
-            except JanusError:
-                await asyncio.sleep(0.1)
-            else:
-                return
+    deadline_s = time.monotonic() + START_S
+    while True:
+        if process.returncode is not None:
+            raise JanusError(f"Janus ended with status {process.returncode} while it was starting")
+        try:
+            return await api.open()
+        except JanusError as error:
+            if time.monotonic() > deadline_s:
+                raise JanusError(f"Janus did not answer within {START_S:.0f} s of its start") from error
+            await asyncio.sleep(0.1)
 
 
 def _free_port() -> int:

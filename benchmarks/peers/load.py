@@ -69,9 +69,14 @@ async def _report(command: list[str], limit_s: float) -> dict[str, Any]:
     try:
         report: dict[str, Any] = json.loads(said)
     except json.JSONDecodeError as error:
-        lines = errors.decode(errors="replace").strip().splitlines()
-        raise LoadFailed(f"the load generator gave no report: {lines[-1] if lines else 'it said nothing'}") from error
+        raise LoadFailed(f"the load generator gave no report: {_last_words(errors)}") from error
     return report
+
+
+def _last_words(said: bytes) -> str:
+    """The last line with a word in it: a framed message ends with its frame."""
+    lines = [line.strip(" │|") for line in said.decode(errors="replace").splitlines()]
+    return next((line for line in reversed(lines) if any(map(str.isalnum, line))), "it said nothing")
 
 
 def _outcome(viewers: int, report: dict[str, Any], memory: "_Memory") -> Outcome:

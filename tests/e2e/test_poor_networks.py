@@ -162,7 +162,7 @@ async def test_browser_resumes_by_itself_after_the_line_was_cut_for_long(farm: F
         visiting(browser, f"{farm.broker_url}/?room=walk", "Ada") as ada,
     ):
         session = await ada.page.evaluate("window.farstage.session.grant.session")
-        network.cut(9.0)
+        network.cut(14.0)
         await ada.until(lambda seen: "reconnecting" in seen["states"], "the page notices", 20)
         await ada.until(lambda seen: seen["states"][-1] == "live", "the connection is back", 30)
         back = await ada.frames(5)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
+_TCP_CANDIDATE = re.compile(r"^a=candidate:\S+ \d+ tcp .*\r?\n", re.MULTILINE | re.IGNORECASE)
 _CANDIDATE = re.compile(r"^(a=candidate:\S+ \d+ udp \d+ )(\S+) (\d+)( typ host.*)$", re.MULTILINE | re.IGNORECASE)
 
 Address = tuple[str, int]
@@ -92,9 +93,15 @@ class _Socket(asyncio.DatagramProtocol):
 
 
 class EmulatedNetwork:
-    """Stands between clients and an edge. An async context manager; closes its sockets on exit."""
+    """Stands between clients and an edge. An async context manager; closes its sockets on exit.
 
-    def __init__(self, *, up: Line | None = None, down: Line | None = None, seed: int = 1) -> None:
+    It carries UDP; `leaves_tcp` tells whether clients may go around it by an edge's TCP candidates.
+    """
+
+    def __init__(
+        self, *, up: Line | None = None, down: Line | None = None, seed: int = 1, leaves_tcp: bool = False
+    ) -> None:
+        self._leaves_tcp = leaves_tcp
         self.up = Link(up or Line(), seed)
         self.down = Link(down or Line(), seed + 1)
         self._sockets: list[_Socket] = []
@@ -127,7 +134,8 @@ class EmulatedNetwork:
             host, port = proxied[match[2], int(match[3])]
             return f"{match[1]}{host} {port}{match[4]}"
 
-        return _CANDIDATE.sub(moved, answer_sdp)
+        moved_sdp = _CANDIDATE.sub(moved, answer_sdp)
+        return moved_sdp if self._leaves_tcp else _TCP_CANDIDATE.sub("", moved_sdp)
 
     async def _proxy(self, edge: Address) -> Address:
         """Open a socket that passes what it gets on to `edge`, and back; returns its address."""

@@ -272,7 +272,7 @@ export class Session extends Emitter {
       this._enter({ state: 'reconnecting', attempt, retryAtMs: performance.now() + step.retryInMs });
       try {
         await delay(step.retryInMs, this._life.signal);
-        await this._resume();
+        if (!this._healed()) await this._resume();
         this._repairing = false;
         return;
       } catch (error) {
@@ -283,14 +283,24 @@ export class Session extends Emitter {
     this._end(refusal ? { reason: 'refused', problem: refusal.problem } : { reason: 'connection_lost' });
   }
 
+  /** Whether the connection has come back by itself meanwhile, as after a short outage. */
+  _healed() {
+    if (this._viewer?.connection.connectionState !== 'connected') return false;
+    this._enter({ state: 'live' });
+    return true;
+  }
+
+  /** Connect anew; the old connection's last picture stays until the new one has a track to show. */
   async _resume() {
     const { session, session_token: token } = this.grant;
     const url = `${this._broker}/v1/sessions/${encodeURIComponent(session)}/resume`;
     this.grant = await requestJson(url, { method: 'POST', token, signal: this._life.signal });
     const old = this._viewer;
-    this._viewer = null;
-    old?.connection.close();
-    await this.connect();
+    try {
+      await this.connect();
+    } finally {
+      old?.connection.close();
+    }
   }
 
   /** @param {string} data */

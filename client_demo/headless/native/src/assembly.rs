@@ -184,7 +184,7 @@ mod tests {
     }
 
     fn payload(number: u64, keyframe: bool) -> Vec<u8> {
-        if number % 2 == 0 { vec![0x10, u8::from(!keyframe)] } else { vec![0, number as u8] }
+        if number.is_multiple_of(2) { vec![0x10, u8::from(!keyframe)] } else { vec![0, number as u8] }
     }
 
     struct Run {

@@ -58,6 +58,11 @@ impl Histogram {
         (self.total, self.largest) = (0, 0);
     }
 
+    /// Number of values.
+    pub fn count(&self) -> u64 {
+        self.total
+    }
+
     /// The value below which `share` of the values lie; 0 without any.
     pub fn percentile(&self, share: f64) -> u64 {
         let rank = (share * self.total as f64).ceil().max(1.0) as u64;

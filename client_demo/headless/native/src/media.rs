@@ -19,6 +19,8 @@ const REPORT_US: u64 = 1_000_000;
 const KEYFRAME_REQUEST_US: u64 = 500_000;
 /// A capture time further away than this belongs to another clock.
 const MAX_DELAY_US: u64 = 60_000_000;
+/// A newcomer may be sent pictures that are old on purpose: they say nothing about delay.
+const NEWCOMER_US: u64 = 1_000_000;
 /// Round trip assumed before the first check was answered.
 const DEFAULT_RTT_US: u64 = 100_000;
 
@@ -60,6 +62,7 @@ pub struct Media {
     keyframe_asked_us: Option<u64>,
     keyframe_wanted: bool,
     seen_picture: bool,
+    settled_us: u64,
     counters: Counters,
 }
 
@@ -81,6 +84,7 @@ impl Media {
             keyframe_asked_us: None,
             keyframe_wanted: false,
             seen_picture: false,
+            settled_us: now_us + NEWCOMER_US,
             counters: Counters::default(),
         }
     }
@@ -133,7 +137,9 @@ impl Media {
                 (TRANSPORT_CC_ID, &[high, low]) => {
                     self.arrivals.record(u16::from_be_bytes([high, low]), arrival.wall_us);
                 }
-                (CAPTURE_TIME_ID, value) if kind != Payload::Rtx => note_capture_time(value, arrival.wall_us, measures),
+                (CAPTURE_TIME_ID, value) if kind != Payload::Rtx && arrival.now_us > self.settled_us => {
+                    note_capture_time(value, arrival.wall_us, measures)
+                }
                 _ => {}
             }
         }

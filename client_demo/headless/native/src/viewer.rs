@@ -59,7 +59,7 @@ pub struct Viewer {
     verify: bool,
     random: Random,
     posted_us: u64,
-    connected_us: Option<u64>,
+    connected_wall_us: Option<u64>,
     has_shown: bool,
     ended: bool,
     fingerprint: [u8; 32],
@@ -81,7 +81,7 @@ impl Viewer {
             verify,
             random,
             posted_us: 0,
-            connected_us: None,
+            connected_wall_us: None,
             has_shown: false,
             ended: false,
             fingerprint: [0; 32],
@@ -121,7 +121,7 @@ impl Viewer {
 
     /// Whether DTLS is complete and the connection is not over.
     pub fn is_connected(&self) -> bool {
-        self.connected_us.is_some() && !self.ended
+        self.connected_wall_us.is_some() && !self.ended
     }
 
     /// Whether the connection is over.
@@ -145,35 +145,36 @@ impl Viewer {
             _ if self.ended => {}
             (DatagramKind::Rtp, Some(media)) => {
                 media.receive_rtp(datagram, arrival, tools.measures, tools.show);
-                self.note_first_picture(arrival.now_us, tools);
+                self.note_first_picture(arrival.wall_us, tools);
             }
             (DatagramKind::Rtcp, Some(media)) => media.receive_rtcp(datagram, arrival.now_us),
-            (DatagramKind::Stun, _) => self.receive_stun(datagram, from, arrival.now_us, tools),
-            (DatagramKind::Dtls, _) => self.receive_dtls(datagram, arrival.now_us, tools),
+            (DatagramKind::Stun, _) => self.receive_stun(datagram, from, arrival, tools),
+            (DatagramKind::Dtls, _) => self.receive_dtls(datagram, arrival, tools),
             _ => self.counters.foreign_packets += 1,
         }
     }
 
     /// Lets time pass.
-    pub fn tick(&mut self, now_us: u64, tools: &mut Tools<'_>) {
+    pub fn tick(&mut self, arrival: Arrival, tools: &mut Tools<'_>) {
         if self.ended {
             return;
         }
+        let now_us = arrival.now_us;
         let checked = self.ice.as_mut().map(|ice| ice.tick(now_us, &mut self.random, tools.out));
         if let Some(Err(reason)) = checked {
             self.fail(reason, tools);
             return;
         }
         if now_us >= self.dtls_due_us {
-            self.drive_dtls(now_us, tools, |dtls, instant| dtls.handle_timeout(instant));
+            self.drive_dtls(arrival, tools, |dtls, instant| dtls.handle_timeout(instant));
         }
         if self.media.as_ref().is_some_and(|media| media.due_us() <= now_us) {
-            self.tick_media(now_us, tools);
+            self.tick_media(arrival, tools);
         }
     }
 
     /// Says goodbye; nothing happens afterwards.
-    pub fn leave(&mut self, now_us: u64, tools: &mut Tools<'_>) {
+    pub fn leave(&mut self, arrival: Arrival, tools: &mut Tools<'_>) {
         if self.ended {
             return;
         }
@@ -181,7 +182,7 @@ impl Viewer {
             media.leave(tools.scratch);
             tools.out.push(to, tools.scratch);
         }
-        self.drive_dtls(now_us, tools, |dtls, _| dtls.close());
+        self.drive_dtls(arrival, tools, |dtls, _| dtls.close());
         self.ended = true;
     }
 
@@ -190,41 +191,41 @@ impl Viewer {
         tools.events.push(ViewerEvent::Failed(reason));
     }
 
-    fn receive_stun(&mut self, datagram: &[u8], from: SocketAddr, now_us: u64, tools: &mut Tools<'_>) {
+    fn receive_stun(&mut self, datagram: &[u8], from: SocketAddr, arrival: Arrival, tools: &mut Tools<'_>) {
         let Some(ice) = &mut self.ice else {
             return;
         };
-        match ice.receive(datagram, from, now_us, tools.out) {
+        match ice.receive(datagram, from, arrival.now_us, tools.out) {
             IceProgress::None => {}
             IceProgress::Refused => self.counters.foreign_packets += 1,
             IceProgress::Selected(address) => {
                 tools.events.push(ViewerEvent::Selected(address));
-                self.start_dtls(now_us, tools);
+                self.start_dtls(arrival, tools);
             }
         }
     }
 
-    fn start_dtls(&mut self, now_us: u64, tools: &mut Tools<'_>) {
-        let instant = self.settings.clock.instant(now_us);
+    fn start_dtls(&mut self, arrival: Arrival, tools: &mut Tools<'_>) {
+        let instant = self.settings.clock.instant(arrival.now_us);
         self.dtls = Some(DtlsPeer::new(self.role, &self.settings.dtls, self.fingerprint, instant));
-        self.drive_dtls(now_us, tools, |dtls, instant| dtls.handle_timeout(instant));
+        self.drive_dtls(arrival, tools, |dtls, instant| dtls.handle_timeout(instant));
     }
 
-    fn receive_dtls(&mut self, datagram: &[u8], now_us: u64, tools: &mut Tools<'_>) {
-        self.drive_dtls(now_us, tools, |dtls, instant| dtls.handle(datagram, instant));
+    fn receive_dtls(&mut self, datagram: &[u8], arrival: Arrival, tools: &mut Tools<'_>) {
+        self.drive_dtls(arrival, tools, |dtls, instant| dtls.handle(datagram, instant));
     }
 
     /// Makes a call to DTLS and does what it then wants.
     fn drive_dtls(
         &mut self,
-        now_us: u64,
+        arrival: Arrival,
         tools: &mut Tools<'_>,
         call: impl FnOnce(&mut DtlsPeer, std::time::Instant) -> Result<(), farstage_transport::dtls::DtlsError>,
     ) {
         let (Some(mut dtls), Some(to)) = (self.dtls.take(), self.ice.as_ref().and_then(Ice::selected)) else {
             return;
         };
-        let mut result = call(&mut dtls, self.settings.clock.instant(now_us)).map(|()| false);
+        let mut result = call(&mut dtls, self.settings.clock.instant(arrival.now_us)).map(|()| false);
         while let Ok(false) = result {
             result = dtls.poll(tools.scratch).map(|event| match event {
                 DtlsEvent::WakeAt(at) => {
@@ -235,7 +236,7 @@ impl Viewer {
                     tools.out.push(to, datagram);
                     false
                 }
-                event => self.take_dtls_event(event, now_us, tools.measures, tools.events),
+                event => self.take_dtls_event(event, arrival, tools.measures, tools.events),
             });
         }
         self.dtls = Some(dtls);
@@ -248,15 +249,15 @@ impl Viewer {
     fn take_dtls_event(
         &mut self,
         event: DtlsEvent<'_>,
-        now_us: u64,
+        arrival: Arrival,
         measures: &mut Measures,
         events: &mut Vec<ViewerEvent>,
     ) -> bool {
         match event {
-            DtlsEvent::Keys(keys) => self.start_media(&keys, now_us),
+            DtlsEvent::Keys(keys) => self.start_media(&keys, arrival.now_us),
             DtlsEvent::Connected => {
-                self.connected_us = Some(now_us);
-                let join_us = now_us.saturating_sub(self.posted_us);
+                self.connected_wall_us = Some(arrival.wall_us);
+                let join_us = arrival.now_us.saturating_sub(self.posted_us);
                 measures.join.record(join_us);
                 events.push(ViewerEvent::Connected(join_us));
             }
@@ -284,25 +285,25 @@ impl Viewer {
         self.media = Some(Media::new(&keys, self.verify, self.settings.feedback_us, &mut self.random, now_us));
     }
 
-    fn tick_media(&mut self, now_us: u64, tools: &mut Tools<'_>) {
+    fn tick_media(&mut self, arrival: Arrival, tools: &mut Tools<'_>) {
         let (Some(media), Some(ice)) = (&mut self.media, &self.ice) else {
             return;
         };
-        media.tick(now_us, ice.rtt_us(), tools.scratch, tools.show);
+        media.tick(arrival.now_us, ice.rtt_us(), tools.scratch, tools.show);
         if let (Some(to), false) = (ice.selected(), tools.scratch.is_empty()) {
             tools.out.push(to, tools.scratch);
         }
-        self.note_first_picture(now_us, tools);
+        self.note_first_picture(arrival.wall_us, tools);
     }
 
-    fn note_first_picture(&mut self, now_us: u64, tools: &mut Tools<'_>) {
-        if self.has_shown {
+    /// Both ends of this time are arrivals at the socket: how late they were read is not the server's.
+    fn note_first_picture(&mut self, wall_us: u64, tools: &mut Tools<'_>) {
+        if self.has_shown || !self.media.as_ref().is_some_and(Media::has_seen_picture) {
             return;
         }
-        if let (Some(connected_us), Some(true)) = (self.connected_us, self.media.as_ref().map(Media::has_seen_picture))
-        {
+        if let Some(connected_wall_us) = self.connected_wall_us {
             self.has_shown = true;
-            tools.measures.first_picture.record(now_us.saturating_sub(connected_us));
+            tools.measures.first_picture.record(wall_us.saturating_sub(connected_wall_us));
         }
     }
 }

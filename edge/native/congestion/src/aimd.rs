@@ -5,12 +5,15 @@ use crate::trend::Usage;
 
 /// What is kept of the acknowledged rate when the queue grows; less, so that it drains, where it is long already.
 const DECREASE: f64 = 0.85;
-const DRAINING_DECREASE: f64 = 0.6;
+const DRAINING_DECREASE: f64 = 0.5;
 const LONG_QUEUE_US: f64 = 100_000.0;
 const LONGEST_QUEUE_US: f64 = 500_000.0;
 
 /// Growth a second while the link's capacity is unknown.
 const FAST_GROWTH: f64 = 1.08;
+
+/// Growth a second from far below the known capacity, after the queue has drained.
+const RETURN_GROWTH: f64 = 1.5;
 
 /// Growth a second near the known capacity, as a share of it.
 const SLOW_GROWTH: f64 = 0.03;
@@ -107,6 +110,9 @@ impl Aimd {
             self.capacity = None;
         }
         let grown_bps = match &self.capacity {
+            Some(capacity) if self.estimate_bps < DECREASE * capacity.mean_bps => {
+                self.estimate_bps * RETURN_GROWTH.powf(step_s)
+            }
             Some(capacity) => self.estimate_bps + SLOW_GROWTH * capacity.mean_bps * step_s,
             None => self.estimate_bps * FAST_GROWTH.powf(step_s),
         };

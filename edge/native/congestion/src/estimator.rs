@@ -4,16 +4,16 @@ use farstage_rtp::rtcp::TransportFeedback;
 
 use crate::aimd::{Aimd, Conditions};
 use crate::history::{History, SentPacket};
-use crate::loss::LossBound;
+use crate::loss::{LossBound, Rates};
 use crate::probe::{Probe, Prober};
-use crate::rate::RateWindow;
+use crate::rate::{PeakRate, RateWindow};
 use crate::round_trip::RoundTrips;
 use crate::trend::{DelayTrend, Usage};
 
 const ACKNOWLEDGED_WINDOW_US: u64 = 240_000;
 const SENT_WINDOW_US: u64 = 1_000_000;
 
-/// More than this multiple of what was sent cannot have arrived in the same time, whatever feedback says.
+/// More than this multiple of the highest rate sent lately cannot arrive, whatever feedback says.
 const MAX_ACKNOWLEDGED: f64 = 1.5;
 
 /// Sending less than this share of the estimate is the application's own choice.
@@ -55,6 +55,7 @@ pub struct BandwidthEstimator {
     limits: Limits,
     history: History,
     sent: RateWindow,
+    sent_peak: PeakRate,
     acknowledged: RateWindow,
     arrivals: ArrivalClock,
     trend: DelayTrend,
@@ -75,6 +76,7 @@ impl BandwidthEstimator {
             limits,
             history: History::new(),
             sent: RateWindow::new(SENT_WINDOW_US),
+            sent_peak: PeakRate::default(),
             acknowledged: RateWindow::new(ACKNOWLEDGED_WINDOW_US),
             arrivals: ArrivalClock::default(),
             trend: DelayTrend::new(),
@@ -139,12 +141,12 @@ impl BandwidthEstimator {
             return;
         }
         let loss = if loss.is_finite() { loss.clamp(0.0, 1.0) } else { 0.0 };
-        self.losses.sample(loss, self.aimd.estimate_bps(), self.round_trips.shortest_us(), now_us);
+        let Some(sent_bps) = self.sent.rate_bps(now_us) else { return };
+        let rates = self.rates(sent_bps * (1.0 - loss));
+        self.losses.sample(loss, &rates, self.round_trips.shortest_us(), now_us);
         let is_queueing = self.round_trips.queue_us() > MAX_QUEUE_US;
         let usage = if is_queueing { Usage::Growing } else { Usage::Steady };
-        if let Some(sent_bps) = self.sent.rate_bps(now_us) {
-            self.follow(usage, sent_bps * (1.0 - loss), now_us);
-        }
+        self.follow(usage, rates.acknowledged_bps, now_us);
     }
 
     /// Takes a receiver's own estimate (REMB), which caps ours for a while.
@@ -212,13 +214,18 @@ impl BandwidthEstimator {
     fn update(&mut self, now_us: u64) {
         let sent_bps = self.sent.rate_bps(now_us);
         let acknowledged_bps = self.acknowledged.rate_bps(self.arrivals.latest_us);
-        self.losses.evaluate(self.aimd.estimate_bps(), self.round_trips.shortest_us(), now_us);
         if let (Some(sent_bps), Some(acknowledged_bps)) = (sent_bps, acknowledged_bps) {
-            let acknowledged_bps = acknowledged_bps.min(MAX_ACKNOWLEDGED * sent_bps);
+            let peak_bps = self.sent_peak.observe(sent_bps, now_us);
+            let rates = self.rates(acknowledged_bps.min(MAX_ACKNOWLEDGED * peak_bps));
+            self.losses.evaluate(&rates, self.round_trips.shortest_us(), now_us);
             let usage = self.trend.take_usage();
-            self.follow(usage, acknowledged_bps, now_us);
+            self.follow(usage, rates.acknowledged_bps, now_us);
         }
         self.probe(sent_bps, now_us);
+    }
+
+    fn rates(&self, acknowledged_bps: f64) -> Rates {
+        Rates { estimate_bps: self.aimd.estimate_bps(), acknowledged_bps }
     }
 
     fn follow(&mut self, usage: Usage, acknowledged_bps: f64, now_us: u64) {

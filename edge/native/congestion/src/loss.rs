@@ -17,9 +17,25 @@ const SAMPLE_PACKETS: u32 = 50;
 
 const SMOOTHING: f64 = 0.3;
 const USUAL_US: f64 = 10_000_000.0;
+/// Growth of the bound a second while losses are moderate, and while there are none.
 const GROWTH: f64 = 1.15;
+const FREE_GROWTH: f64 = 1.5;
+
+/// The bound does not fall below this share of what arrives: packets of a burst that overran the queue tell little
+/// about the rate after it.
+const ARRIVING_SHARE: f64 = 0.7;
+
 const MIN_INTERVAL_US: u64 = 300_000;
 const MAX_STEP_US: u64 = 1_000_000;
+
+/// The rates that a sample of losses is held against, in bits a second.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rates {
+    /// The estimate that the delay allows.
+    pub(crate) estimate_bps: f64,
+    /// What arrives.
+    pub(crate) acknowledged_bps: f64,
+}
 
 /// The bound from losses.
 #[derive(Clone, Debug)]
@@ -27,6 +43,7 @@ pub(crate) struct LossBound {
     received: u32,
     lost: u32,
     smoothed: Option<f64>,
+    latest: f64,
     usual: f64,
     sampled_us: u64,
     lowered_us: Option<u64>,
@@ -40,6 +57,7 @@ impl LossBound {
             received: 0,
             lost: 0,
             smoothed: None,
+            latest: 0.0,
             usual: 0.0,
             sampled_us: now_us,
             lowered_us: None,
@@ -59,7 +77,7 @@ impl LossBound {
 
     /// Whether the rate should not grow.
     pub(crate) fn is_holding(&self) -> bool {
-        self.share() > (UNUSUAL * self.usual).max(LOW)
+        self.share().min(self.latest) > (UNUSUAL * self.usual).max(LOW)
     }
 
     /// Counts one packet.
@@ -69,20 +87,21 @@ impl LossBound {
     }
 
     /// Makes a sample of the packets counted, once they are enough.
-    pub(crate) fn evaluate(&mut self, estimate_bps: f64, rtt_us: u64, now_us: u64) {
+    pub(crate) fn evaluate(&mut self, rates: &Rates, rtt_us: u64, now_us: u64) {
         let packets = self.received.saturating_add(self.lost);
         if packets < SAMPLE_PACKETS {
             return;
         }
         let share = f64::from(self.lost) / f64::from(packets);
         (self.received, self.lost) = (0, 0);
-        self.sample(share, estimate_bps, rtt_us, now_us);
+        self.sample(share, rates, rtt_us, now_us);
     }
 
     /// Takes one sample of the share lost, 0 to 1.
-    pub(crate) fn sample(&mut self, share: f64, estimate_bps: f64, rtt_us: u64, now_us: u64) {
+    pub(crate) fn sample(&mut self, share: f64, rates: &Rates, rtt_us: u64, now_us: u64) {
         let elapsed_us = now_us.saturating_sub(self.sampled_us).min(MAX_STEP_US);
         self.sampled_us = now_us;
+        self.latest = share;
         match self.smoothed {
             Some(smoothed) => {
                 self.smoothed = Some(smoothed + SMOOTHING * (share - smoothed));
@@ -94,22 +113,25 @@ impl LossBound {
             }
         }
         if self.share() > HIGH && share > HIGH {
-            self.lower(estimate_bps, rtt_us, now_us);
+            self.lower(rates, rtt_us, now_us);
         } else if self.share() <= HIGH {
-            self.bound_bps *= GROWTH.powf(elapsed_us as f64 / 1e6);
-            if self.bound_bps > 2.0 * estimate_bps {
+            let growth = if self.share() < LOW { FREE_GROWTH } else { GROWTH };
+            self.bound_bps *= growth.powf(elapsed_us as f64 / 1e6);
+            if self.bound_bps > 2.0 * rates.estimate_bps {
                 self.bound_bps = f64::INFINITY;
             }
         }
     }
 
-    fn lower(&mut self, estimate_bps: f64, rtt_us: u64, now_us: u64) {
+    fn lower(&mut self, rates: &Rates, rtt_us: u64, now_us: u64) {
         let interval_us = rtt_us.saturating_add(MIN_INTERVAL_US);
         if self.lowered_us.is_some_and(|at| now_us.saturating_sub(at) < interval_us) {
             return;
         }
         self.lowered_us = Some(now_us);
-        self.bound_bps = self.bound_bps.min(estimate_bps) * (1.0 - 0.5 * self.share());
+        let lowered_bps = self.bound_bps.min(rates.estimate_bps) * (1.0 - 0.5 * self.share());
+        let least_bps = ARRIVING_SHARE * rates.acknowledged_bps;
+        self.bound_bps = lowered_bps.max(least_bps).min(self.bound_bps);
     }
 }
 
@@ -118,16 +140,17 @@ mod tests {
     use super::*;
 
     const SECOND_US: u64 = 1_000_000;
+    const RATES: Rates = Rates { estimate_bps: 1e6, acknowledged_bps: 0.3e6 };
 
     #[test]
     fn heavy_losses_lower_the_bound_and_it_recovers() {
         let mut losses = LossBound::new(0);
         for second in 1..5 {
-            losses.sample(0.3, 1e6, 50_000, second * SECOND_US);
+            losses.sample(0.3, &RATES, 50_000, second * SECOND_US);
         }
         assert!(losses.bound_bps() < 0.6e6);
         for second in 5..40 {
-            losses.sample(0.0, 1e6, 50_000, second * SECOND_US);
+            losses.sample(0.0, &RATES, 50_000, second * SECOND_US);
         }
         assert_eq!(losses.bound_bps(), f64::INFINITY);
     }
@@ -135,12 +158,12 @@ mod tests {
     #[test]
     fn usual_losses_do_not_hold_but_new_ones_do() {
         let mut losses = LossBound::new(0);
-        losses.sample(0.03, 1e6, 50_000, SECOND_US);
+        losses.sample(0.03, &RATES, 50_000, SECOND_US);
         assert!(!losses.is_holding());
         let mut losses = LossBound::new(0);
-        losses.sample(0.0, 1e6, 50_000, SECOND_US);
+        losses.sample(0.0, &RATES, 50_000, SECOND_US);
         for sample in 1..8 {
-            losses.sample(0.05, 1e6, 50_000, SECOND_US + sample * 100_000);
+            losses.sample(0.05, &RATES, 50_000, SECOND_US + sample * 100_000);
         }
         assert!(losses.is_holding());
         assert_eq!(losses.bound_bps(), f64::INFINITY);

@@ -32,8 +32,14 @@ pub enum Command {
     Audio(u64, u32, Arc<[u8]>),
     /// A text message for these viewers on the channel of this label.
     Message(Arc<[u64]>, Arc<str>, Arc<[u8]>),
-    /// End a viewer without telling.
-    Close(u64),
+    /// End a viewer without an event. With a farewell its client knows at once; without, a client that is about to
+    /// replace its connection keeps the last picture.
+    Close {
+        /// Number of its session.
+        session: u64,
+        /// Whether to say goodbye.
+        farewell: bool,
+    },
 }
 
 /// What went wrong or was refused, since the start of a shard.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use farstage_congestion::{BandwidthEstimator, Limits};
 use farstage_rtp::rtcp::{
     ReportBlock, Rtcp, SenderInfo, TransportFeedback, middle_of_ntp, read_compound, write_receiver_report, write_sdes,
     write_sender_report,
@@ -15,6 +16,12 @@ use crate::stream::PacketizedFrame;
 
 /// Packets one RTCP packet may ask for; a receiver that misses more needs a keyframe.
 const MAX_MISSING: usize = 256;
+/// Bounds of the estimate, bits a second.
+const LEAST_BPS: u64 = 150_000;
+const MOST_BPS: u64 = 20_000_000;
+/// No more than this multiple of the stream is looked for: it costs packets, and nobody would use it.
+const HEADROOM: u64 = 2;
+const LEAST_CEILING_BPS: u64 = 5_000_000;
 const CNAME: &[u8] = b"farstage";
 const VIDEO_HZ: u64 = 90_000;
 const AUDIO_HZ: u64 = 48_000;
@@ -59,6 +66,11 @@ pub struct Feedback {
     /// How much may be sent again.
     pub budget: RetransmissionBudget,
     remb_bps: Option<u64>,
+    estimator: Box<BandwidthEstimator>,
+    transport_cc: bool,
+    /// What the line is thought to take before it has told.
+    pub start_bps: u64,
+    told_arrivals: bool,
     last_fir: Option<u8>,
     voice: Option<Voice>,
     sender_report: Option<(u32, Instant)>,
@@ -66,8 +78,11 @@ pub struct Feedback {
 }
 
 impl Feedback {
-    /// Nothing told yet. `transport_cc`: whether the viewer reports every packet's arrival.
-    pub fn new(ssrcs: Ssrcs, _transport_cc: bool, now: Instant) -> Self {
+    /// Nothing told yet. `transport_cc`: whether the viewer reports every packet's arrival;
+    /// `start_bps`: what its line is thought to take.
+    pub fn new(ssrcs: Ssrcs, transport_cc: bool, start_bps: u64, now: Instant) -> Self {
+        let start_bps = start_bps.clamp(LEAST_BPS, MOST_BPS);
+        let limits = Limits { min_bps: LEAST_BPS, start_bps, max_bps: LEAST_CEILING_BPS.max(start_bps) };
         Self {
             ssrcs,
             rtt: None,
@@ -77,6 +92,10 @@ impl Feedback {
             keyframe_requests: 0,
             budget: RetransmissionBudget::default(),
             remb_bps: None,
+            estimator: Box::new(BandwidthEstimator::new(limits, 0)),
+            transport_cc,
+            start_bps,
+            told_arrivals: false,
             last_fir: None,
             voice: None,
             sender_report: None,
@@ -84,13 +103,45 @@ impl Feedback {
         }
     }
 
-    /// What the line takes, if the viewer told.
-    pub fn estimate_bps(&self) -> Option<u64> {
+    /// What the line takes by the arrival of every packet; `None` before the viewer reported any.
+    pub fn measured_bps(&self) -> Option<u64> {
+        self.told_arrivals.then(|| self.estimator.estimate_bps())
+    }
+
+    /// What the receiver itself estimates (REMB).
+    pub fn remb_bps(&self) -> Option<u64> {
         self.remb_bps
     }
 
+    /// What the line takes, as far as is known.
+    pub fn estimate_bps(&self) -> u64 {
+        self.estimator.estimate_bps()
+    }
+
+    /// The stream's own rate has been measured: looking for much more than it is of no use.
+    pub fn set_stream_rate(&mut self, bits_per_s: u64) {
+        let most = (HEADROOM * bits_per_s).clamp(LEAST_CEILING_BPS, MOST_BPS);
+        self.estimator.set_limits(Limits { min_bps: LEAST_BPS, start_bps: self.start_bps, max_bps: most });
+    }
+
+    fn micros(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.start).as_micros() as u64
+    }
+
     /// Packets were sent.
-    pub fn sent(&mut self, _sent: &Sent, _now: Instant) {}
+    pub fn sent(&mut self, sent: &Sent, now: Instant) {
+        self.estimator.sent(sent.transport, sent.packets, sent.packet_bytes, self.micros(now));
+    }
+
+    /// Packets were sent for a probe.
+    pub fn probed(&mut self, sent: &Sent, now: Instant) {
+        self.estimator.sent_probe(sent.transport, sent.packets, sent.packet_bytes, self.micros(now));
+    }
+
+    /// Bytes of a burst to send now, to learn whether the line takes more.
+    pub fn wants_probe(&self) -> Option<u32> {
+        Some(self.estimator.wants_probe()?.bytes).filter(|_| self.transport_cc)
+    }
 
     /// Read a compound packet, decrypted.
     pub fn take(&mut self, compound: &[u8], now_ntp: u64, now: Instant) -> Asked {
@@ -107,10 +158,10 @@ impl Feedback {
 
     fn take_one(&mut self, packet: &Rtcp<'_>, now_ntp: u64, now: Instant, asked: &mut Asked) {
         match packet {
-            Rtcp::ReceiverReport(report) => report.blocks().for_each(|block| self.take_block(&block, now_ntp)),
+            Rtcp::ReceiverReport(report) => report.blocks().for_each(|block| self.take_block(&block, now_ntp, now)),
             Rtcp::SenderReport(report) => {
                 self.sender_report = Some((middle_of_ntp(report.info.ntp), now));
-                report.blocks().for_each(|block| self.take_block(&block, now_ntp));
+                report.blocks().for_each(|block| self.take_block(&block, now_ntp, now));
             }
             Rtcp::Nack(nack) if nack.media_ssrc == self.ssrcs.video => {
                 let room = MAX_MISSING.saturating_sub(asked.missing.len());
@@ -125,15 +176,21 @@ impl Feedback {
             }
             Rtcp::Remb(remb) if remb.ssrcs().any(|ssrc| ssrc == self.ssrcs.video) => {
                 self.remb_bps = Some(remb.bitrate_bps);
+                self.estimator.remb(remb.bitrate_bps, self.micros(now));
             }
             Rtcp::TransportFeedback(feedback) => self.take_arrivals(feedback, now),
             _ => {}
         }
     }
 
-    fn take_arrivals(&mut self, _feedback: &TransportFeedback<'_>, _now: Instant) {}
+    fn take_arrivals(&mut self, feedback: &TransportFeedback<'_>, now: Instant) {
+        if self.transport_cc {
+            self.told_arrivals = true;
+            self.estimator.feedback(feedback, self.micros(now));
+        }
+    }
 
-    fn take_block(&mut self, block: &ReportBlock, now_ntp: u64) {
+    fn take_block(&mut self, block: &ReportBlock, now_ntp: u64, now: Instant) {
         if block.ssrc != self.ssrcs.video {
             return;
         }
@@ -143,6 +200,8 @@ impl Feedback {
         if let Some(rtt_us) = block.round_trip_us(middle_of_ntp(now_ntp)) {
             self.rtt = Some(Duration::from_micros(rtt_us));
         }
+        let rtt_us = self.rtt.map(|rtt| rtt.as_micros() as u64);
+        self.estimator.report(f64::from(block.fraction_lost) / 256.0, rtt_us, self.micros(now));
     }
 
     /// A packet of the viewer's voice arrived; returns whether it is the newest. A packet that was overtaken is lost, as

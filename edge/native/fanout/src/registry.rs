@@ -27,7 +27,7 @@ pub enum Claim {
 
 enum Entry {
     Waiting(Box<ViewerSetup>),
-    Owned { shard: usize, key: IntegrityKey },
+    Owned { shard: usize, key: Box<IntegrityKey> },
 }
 
 #[derive(Default)]
@@ -57,7 +57,7 @@ impl Registry {
         let mut tables = self.tables();
         match tables.viewers.remove(ufrag) {
             Some(Entry::Waiting(setup)) if verify(&setup.local_key) => {
-                let owned = Entry::Owned { shard, key: setup.local_key.clone() };
+                let owned = Entry::Owned { shard, key: Box::new(setup.local_key.clone()) };
                 tables.viewers.insert(ufrag.to_owned(), owned);
                 Claim::Yours(setup)
             }

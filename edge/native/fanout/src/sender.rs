@@ -246,6 +246,13 @@ impl VideoSender {
         sent_one(taken, stamp.transport, bytes)
     }
 
+    /// Numbers of the packets sent last, newest first; none without a repeat stream, where a copy would tell nothing.
+    pub fn recent(&self, most: u16) -> impl Iterator<Item = u16> + use<> {
+        let newest = self.sequence as u16;
+        let count = if self.rtx.is_some() { self.packets.min(u64::from(most)) as u16 } else { 0 };
+        (1..=count).map(move |back| newest.wrapping_sub(back))
+    }
+
     /// The newest sent sequence number that ends in these 16 bits.
     fn extended(&self, sequence: u16) -> Option<u64> {
         let newest = self.sequence.checked_sub(1)?;

@@ -266,16 +266,18 @@ impl Shard {
                     }
                 }
             }
-            Command::Close(session) => self.close(*session, now, out),
+            Command::Close { session, farewell } => self.close(*session, *farewell, now, out),
         }
     }
 
-    fn close(&mut self, session: u64, now: Instant, out: &mut impl Outlet) {
+    fn close(&mut self, session: u64, farewell: bool, now: Instant, out: &mut impl Outlet) {
         let Some(key) = self.by_session.get(&session).copied() else { return };
-        self.with(key, now, out, |viewer, around| {
-            viewer.close(around);
-            Ok(())
-        });
+        if farewell {
+            self.with(key, now, out, |viewer, around| {
+                viewer.close(around);
+                Ok(())
+            });
+        }
         self.forget(key);
     }
 

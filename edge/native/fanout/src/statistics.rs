@@ -15,8 +15,10 @@ pub struct ViewerRow {
     pub loss: f32,
     /// Receiver reports for the video.
     pub reports: u64,
-    /// What the line takes, bits a second.
+    /// The receiver's own estimate (REMB), bits a second.
     pub estimate_bps: f64,
+    /// What the line takes by the arrival of every packet, bits a second.
+    pub measured_bps: f64,
     /// Bytes sent, headers and repeats included.
     pub sent_bytes: u64,
     /// Packets sent, repeats excluded.
@@ -30,7 +32,7 @@ pub struct ViewerRow {
 }
 
 /// Bytes of a row in the array.
-pub const ROW_BYTES: usize = 3 * 4 + 8 * 8;
+pub const ROW_BYTES: usize = 3 * 4 + 9 * 8;
 
 impl ViewerRow {
     /// A viewer's figures now.
@@ -43,7 +45,8 @@ impl ViewerRow {
             jitter_ms: feedback.jitter_ms.unwrap_or(nan),
             loss: feedback.loss.unwrap_or(nan),
             reports: feedback.reports,
-            estimate_bps: feedback.estimate_bps().map_or(f64::NAN, |bps| bps as f64),
+            estimate_bps: feedback.remb_bps().map_or(f64::NAN, |bps| bps as f64),
+            measured_bps: feedback.measured_bps().map_or(f64::NAN, |bps| bps as f64),
             sent_bytes: viewer.sent_bytes,
             packets_sent: viewer.packets_sent(),
             frames_skipped: viewer.frames_skipped,
@@ -60,6 +63,7 @@ impl ViewerRow {
         }
         out.extend_from_slice(&self.reports.to_le_bytes());
         out.extend_from_slice(&self.estimate_bps.to_le_bytes());
+        out.extend_from_slice(&self.measured_bps.to_le_bytes());
         let counters =
             [self.sent_bytes, self.packets_sent, self.frames_skipped, self.keyframe_requests, self.repeats_refused];
         for value in counters {

@@ -25,8 +25,8 @@ use crate::stream::Stream;
 const CONSENT: Duration = Duration::from_millis(4_500);
 /// A viewer that has proved nothing for this long is gone.
 const GONE_AFTER: Duration = Duration::from_secs(20);
-/// A viewer's start: what a line takes before it has told.
-const START_BPS: u64 = 2_500_000;
+/// Packets of one probe at most.
+const MAX_PROBE_PACKETS: u16 = 128;
 /// Runs sent to one viewer in one go while it catches up.
 const MAX_RUNS_AT_ONCE: usize = 16;
 
@@ -48,6 +48,8 @@ pub struct ViewerSetup {
     pub remote_ufrag: String,
     /// SHA-256 of its certificate.
     pub remote_fingerprint: [u8; 32],
+    /// What its line is thought to take before it has told, bits a second.
+    pub start_bps: u64,
     /// The playout-delay extension's value.
     pub playout_delay: [u8; 3],
     /// Random.
@@ -137,7 +139,7 @@ impl Viewer {
         let audio = audio.map(|audio| AudioSender::new(audio.payload, setup.ssrcs.audio, sequence(16)));
         Self {
             dtls: DtlsPeer::new(role, dtls, setup.remote_fingerprint, now),
-            feedback: Feedback::new(setup.ssrcs, setup.agreement.video.transport_cc.is_some(), now),
+            feedback: Feedback::new(setup.ssrcs, setup.agreement.video.transport_cc.is_some(), setup.start_bps, now),
             path,
             is_behind: false,
             frames_skipped: 0,
@@ -147,7 +149,7 @@ impl Viewer {
             video,
             audio,
             position: None,
-            pacer: Pacer::new(START_BPS, now),
+            pacer: Pacer::new(setup.start_bps, now),
             connected: false,
             last_heard: now,
             wake_at: Some(now),
@@ -468,7 +470,30 @@ impl Viewer {
             self.next_report = now + Duration::from_secs(1);
             self.report(stream, around);
         }
+        if let (Some(bytes), Some(stream)) = (self.feedback.wants_probe(), stream) {
+            self.probe(bytes, stream, around);
+        }
         Ok(())
+    }
+
+    /// Send packets again that the viewer has, as a burst whose arrival shows what the line takes.
+    fn probe<O: Outlet>(&mut self, bytes: u32, stream: &Stream, around: &mut Surroundings<'_, O>) {
+        let Some(keys) = &self.keys else { return };
+        if !self.consents(around.now) {
+            return;
+        }
+        let mut left = i64::from(bytes);
+        for sequence in self.video.recent(MAX_PROBE_PACKETS) {
+            let capture = |arrived| around.clock.ntp(arrived);
+            let sent = self.video.repeat(&keys.sender, sequence, stream, capture, (self.path, &mut *around.out));
+            let Some(sent) = sent else { return };
+            self.sent_bytes += u64::from(sent.bytes);
+            self.feedback.probed(&sent, around.now);
+            left -= i64::from(sent.bytes);
+            if left <= 0 {
+                return;
+            }
+        }
     }
 
     fn tick_channels<O: Outlet>(&mut self, around: &mut Surroundings<'_, O>) -> Result<(), Ended> {
@@ -482,8 +507,9 @@ impl Viewer {
     }
 
     fn report<O: Outlet>(&mut self, stream: Option<&Stream>, around: &mut Surroundings<'_, O>) {
-        self.pacer
-            .set_rate(self.feedback.estimate_bps().unwrap_or(START_BPS).max(stream.map_or(0, Stream::bits_per_s)));
+        let stream_bps = stream.map_or(0, Stream::bits_per_s);
+        self.feedback.set_stream_rate(stream_bps);
+        self.pacer.set_rate(self.feedback.estimate_bps().max(stream_bps));
         let Some(keys) = &mut self.keys else { return };
         let newest = stream.and_then(|stream| stream.frame(stream.next().checked_sub(1)?));
         let video = newest.filter(|_| self.video.packets > 0);

@@ -65,6 +65,8 @@ impl NativeCore {
         Ok(Self { engine })
     }
 
+    #[pyo3(signature = (session, stream, offer, *, encoding, profiles, start_bps))]
+    #[allow(clippy::too_many_arguments)]
     fn answer(
         &self,
         py: Python<'_>,
@@ -73,9 +75,10 @@ impl NativeCore {
         offer: &str,
         encoding: String,
         profiles: Vec<String>,
+        start_bps: f64,
     ) -> PyResult<String> {
         let wanted = Wanted { encoding, profiles };
-        py.detach(|| self.engine.answer(session, stream, offer, &wanted)).map_err(value_error)
+        py.detach(|| self.engine.answer(session, stream, offer, &wanted, start_bps as u64)).map_err(value_error)
     }
 
     #[pyo3(signature = (stream, encoding, frame, *, keyframe, timestamp, picture_id))]
@@ -101,8 +104,9 @@ impl NativeCore {
         self.engine.send_message(&sessions, label, text);
     }
 
-    fn close(&self, session: u64) {
-        self.engine.close(session);
+    #[pyo3(signature = (session, *, farewell))]
+    fn close(&self, session: u64, farewell: bool) {
+        self.engine.close(session, farewell);
     }
 
     fn events_fd(&self) -> i32 {

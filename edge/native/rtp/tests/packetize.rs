@@ -20,7 +20,8 @@ fn rebuilt(codec: Codec, payloads: &Payloads) -> Vec<u8> {
     frame
 }
 
-/// Whether all payloads are equal but for the last, which may be up to `slack` bytes apart, or shorter.
+/// Whether all payloads but the last are equal within `slack` bytes, and the last one is not longer than that.
+/// Between two AV1 units a few bytes of a payload may be too little for the next one's length and content.
 fn are_even(payloads: &Payloads, slack: usize) -> bool {
     let lens: Vec<usize> = payloads.iter().map(<[u8]>::len).collect();
     let Some((last, others)) = lens.split_last() else { return false };

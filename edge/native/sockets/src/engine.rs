@@ -170,8 +170,15 @@ impl Engine {
         &self.udp
     }
 
-    /// Answer a viewer's offer; it may connect from now on.
-    pub fn answer(&self, session: u64, stream: u64, offer: &str, wanted: &Wanted) -> Result<String, SdpError> {
+    /// Answer a viewer's offer; it may connect from now on. `start_bps`: what its line is thought to take.
+    pub fn answer(
+        &self,
+        session: u64,
+        stream: u64,
+        offer: &str,
+        wanted: &Wanted,
+        start_bps: u64,
+    ) -> Result<String, SdpError> {
         let offer = Offer::parse(offer)?;
         let ssrcs = Ssrcs { video: random_u32() | 1, rtx: random_u32() & !1, audio: random_u32() ^ 2 };
         let local = Local {
@@ -193,6 +200,7 @@ impl Engine {
             remote_ufrag: offer.ufrag,
             remote_fingerprint: offer.fingerprint,
             playout_delay: self.playout_delay,
+            start_bps,
             seed: u64::from(random_u32()) << 32 | u64::from(random_u32()),
             deadline: Instant::now() + CONNECT_WITHIN,
         }));
@@ -235,10 +243,10 @@ impl Engine {
         self.tell(&Command::Message(Arc::from(sessions), Arc::from(label), Arc::from(text)));
     }
 
-    /// End a viewer without an event.
-    pub fn close(&self, session: u64) {
+    /// End a viewer without an event; `farewell` tells its client.
+    pub fn close(&self, session: u64, farewell: bool) {
         self.registry.withdraw(session);
-        self.tell(&Command::Close(session));
+        self.tell(&Command::Close { session, farewell });
     }
 
     /// Readable while [`Self::events`] has some.

@@ -25,8 +25,8 @@ pub struct Identity {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Versions {
     /// 1.2 only. The default: every browser speaks it, the SRTP profile is then AES-GCM with each client that offers
-    /// it (the 1.3 server takes the client's first choice, which for browsers is AES-CM with HMAC-SHA1), and stray
-    /// datagrams cannot end a client's handshake.
+    /// it (the library's 1.3 server takes whatever the client names first), and stray datagrams cannot end a client's
+    /// handshake (the client that knows both versions ends at the first answer it cannot read).
     #[default]
     Dtls12,
     /// 1.3 where the other side has it, else 1.2.

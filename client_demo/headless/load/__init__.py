@@ -1,0 +1,1 @@
+"""The load generator: WebRTC viewers by the thousand, in native code, driven from here."""
