@@ -5,6 +5,8 @@ Sessions and streams are numbers here, 64 bits, of the caller's choice.
 
 from typing import Any, final
 
+__all__ = ["NativeCore", "measure_ceiling", "packet_sizes"]
+
 @final
 class NativeCore:
     """A running engine: sockets and threads from construction to `stop`."""

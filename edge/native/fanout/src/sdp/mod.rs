@@ -1,0 +1,34 @@
+//! SDP offers in, answers out: what WebRTC viewers send (RFC 8866, 8829) as far as a sending edge needs it.
+//!
+//! The parser ([`Offer::parse`]) takes what it knows and leaves the rest; everything it takes is bounded and checked.
+//! Sections must be bundled on one transport (RFC 8843). The answer ([`answer()`]) is that of an ICE-lite peer that waits
+//! for DTLS.
+
+mod answer;
+mod offer;
+
+pub use answer::{Agreement, AudioAgreement, Local, Ssrcs, VideoAgreement, Wanted, answer};
+pub use offer::{Direction, Kind, MAX_SECTIONS, Offer, Payload, Section, Setup};
+
+/// Header extensions the engine writes (RFC 8285).
+pub const TRANSPORT_CC_URI: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+/// How long a receiver may hold pictures back.
+pub const PLAYOUT_DELAY_URI: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
+/// When a picture was captured.
+pub const CAPTURE_TIME_URI: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";
+
+/// Why an offer cannot be used; the text is for its author.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SdpError(pub String);
+
+impl std::fmt::Display for SdpError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for SdpError {}
+
+fn refuse<T>(why: impl Into<String>) -> Result<T, SdpError> {
+    Err(SdpError(why.into()))
+}
