@@ -8,9 +8,6 @@ Nothing else should run meanwhile. `--quick` is for seeing that everything runs;
 import argparse
 import asyncio
 import json
-import os
-import platform
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -22,24 +19,10 @@ import msgspec
 
 from benchmarks import encode_views, forward_input, render_views
 from farstage import logs
-from farstage.bench_latency import LatencySettings
-from farstage.bench_latency import measure as measure_latency
+from farstage.bench.latency import LatencySettings
+from farstage.bench.latency import measure as measure_latency
+from farstage.bench.machine import machine
 from farstage.config import LogConfig
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    found = (
-        re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-        if Path("/proc/cpuinfo").exists()
-        else None
-    )
-    return {
-        "processor": found.group(1) if found else platform.processor(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-    }
 
 
 def run(*, quick: bool, progress: Callable[[str], None]) -> dict[str, Any]:

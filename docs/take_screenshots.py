@@ -22,7 +22,7 @@ from broker.protocol import JoinRequest, Mode, RaiseHand, Role, RoomCreate, Toke
 from client_demo.headless.api import BrokerClient
 from client_demo.headless.viewer import HeadlessViewer
 from farstage import config as configuration
-from farstage.bench_latency import free_ports
+from farstage.bench.latency import free_ports
 from farstage.farm import Farm, FarmSettings
 from farstage.up import reachable
 

@@ -4,6 +4,7 @@ import asyncio
 import re
 import sys
 import time
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -318,7 +319,7 @@ def latency(
     as_json: AsJson = False,
 ) -> None:
     """Input at the edge to the first packet that shows it, and to photon in a headless viewer."""
-    from farstage.bench_latency import LatencySettings, measure
+    from farstage.bench.latency import LatencySettings, measure
     from farstage.farm import FarmError
 
     settings = LatencySettings(seconds, width, height, fps, renderer)
@@ -330,6 +331,57 @@ def latency(
         print_json(report)
     else:
         print_figures("Latency", msgspec.to_builtins(report))
+
+
+Engine = Annotated[str, typer.Option(help="native or aiortc.")]
+
+
+@bench_app.command()
+def fanout(
+    viewers: Annotated[int, typer.Option(min=1, max=20_000)] = 1000,
+    kbps: Annotated[int, typer.Option(min=100, max=50_000)] = 2500,
+    seconds: Annotated[float, typer.Option(min=1, max=600)] = 10.0,
+    engine: Engine = "native",
+    cores: Annotated[int, typer.Option(min=0, max=64, help="What the server may use; 0: all.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """One stream to many viewers: CPU a packet, against a bare loop of encryption and sends in the same run."""
+    from farstage.bench.fanout import FanoutSettings, measure
+
+    settings = FanoutSettings(viewers, kbps, seconds, engine, cores=cores)
+    _bench("Fan-out", measure(settings, _progress), as_json=as_json)
+
+
+@bench_app.command()
+def join(
+    viewers: Annotated[int, typer.Option(min=1, max=20_000)] = 1000,
+    kbps: Annotated[int, typer.Option(min=100, max=50_000)] = 2500,
+    engine: Engine = "native",
+    cores: Annotated[int, typer.Option(min=0, max=64, help="What the server may use; 0: all.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Everybody joins at once: how soon all are connected and see a picture, and the server's CPU for each."""
+    from farstage.bench.join import JoinSettings, measure
+
+    _bench("Joining", measure(JoinSettings(viewers, kbps, engine, cores), _progress), as_json=as_json)
+
+
+def _progress(line: str) -> None:
+    errors.print(f"[dim]· {line}[/]")
+
+
+def _bench(title: str, measuring: Coroutine[Any, Any, msgspec.Struct], *, as_json: bool) -> None:
+    from client_demo.headless.load.process import LoadError
+    from farstage.bench.server_process import ServerFailed
+
+    try:
+        report = asyncio.run(measuring)
+    except (LoadError, ServerFailed) as error:
+        fail(str(error))
+    if as_json:
+        print_json(report)
+    else:
+        print_figures(title, msgspec.to_builtins(report))
 
 
 def main() -> None:

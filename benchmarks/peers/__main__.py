@@ -18,10 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.__main__ import machine
 from benchmarks.peers.contestants import CONTESTANTS, Contestant, ServerFailed, foreign, running
 from benchmarks.peers.load import LOADTEST, Load, LoadFailed, put_under_load
 from benchmarks.peers.table import Row, markdown, ratio
+from farstage.bench.machine import machine
 
 FPS = 30
 

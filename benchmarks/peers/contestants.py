@@ -1,31 +1,14 @@
 """The servers that are compared, and how each is started: processes that print their URL when they are ready."""
 
-import asyncio
-import json
-import sys
-import tempfile
 from argparse import ArgumentTypeError
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
 from urllib.parse import urlsplit
 
-READY_S = 60.0
-"""Encoding the stream takes some seconds, starting the server the rest."""
-STOP_S = 20.0
+from farstage.bench.server_process import Server, ServerFailed, started
 
-
-class ServerFailed(Exception):
-    """A server did not come up; the message has what it said."""
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A running WHEP server. Without `pid` its CPU and memory are not known."""
-
-    url: str
-    pid: int | None
+__all__ = ["CONTESTANTS", "Contestant", "Server", "ServerFailed", "foreign", "running"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +26,9 @@ class Contestant:
         return asked if self.most_kbps is None else max(1, min(asked, self.most_kbps // kbps))
 
 
-NATIVE = Contestant("native", ("engine_server", "--engine", "native"))
-AIORTC = Contestant("aiortc", ("engine_server", "--engine", "aiortc"), 100_000)
-JANUS = Contestant("janus", ("janus",), 750_000)
+NATIVE = Contestant("native", ("farstage.bench.engine_server", "--engine", "native"))
+AIORTC = Contestant("aiortc", ("farstage.bench.engine_server", "--engine", "aiortc"), 100_000)
+JANUS = Contestant("janus", ("benchmarks.peers.janus",), 750_000)
 CONTESTANTS = {contestant.name: contestant for contestant in (NATIVE, AIORTC, JANUS)}
 
 
@@ -64,37 +47,5 @@ async def running(contestant: Contestant, kbps: int, fps: int) -> AsyncIterator[
         yield contestant.server
         return
     module, *arguments = contestant.command
-    command = (sys.executable, "-m", f"benchmarks.peers.{module}", *arguments)
-    with tempfile.TemporaryFile() as said:
-        process = await asyncio.create_subprocess_exec(
-            *command, *("--kbps", str(kbps), "--fps", str(fps)), stdout=asyncio.subprocess.PIPE, stderr=said
-        )
-        try:
-            yield await _ready(contestant.name, process, said)
-        finally:
-            await _end(process)
-
-
-async def _ready(name: str, process: asyncio.subprocess.Process, said: BinaryIO) -> Server:
-    assert process.stdout is not None
-    try:
-        line = await asyncio.wait_for(process.stdout.readline(), READY_S)
-    except TimeoutError as error:
-        raise ServerFailed(f"{name} was not ready within {READY_S:.0f} s") from error
-    if not line:
-        said.seek(0)
-        lines = said.read().decode(errors="replace").strip().splitlines()
-        raise ServerFailed(f"{name} did not start: {lines[-1] if lines else 'it said nothing'}")
-    ready = json.loads(line)
-    return Server(ready["url"], ready["pid"])
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
-    process.terminate()
-    try:
-        await asyncio.wait_for(process.wait(), STOP_S)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
+    async with started(contestant.name, module, *arguments, "--kbps", str(kbps), "--fps", str(fps)) as server:
+        yield server

@@ -27,8 +27,8 @@ from benchmarks.peers import janus_config, offer_swap, sdp_text
 from benchmarks.peers.janus_api import JanusApi, JanusError
 from benchmarks.peers.janus_config import JanusMissing
 from benchmarks.peers.janus_feed import RtpFeed, open_feed
-from benchmarks.peers.source import EncodedLoop, LoopPlayer, SourceFrame, encode_loop
-from benchmarks.peers.whep_front import OfferRefused, serve
+from farstage.bench.source import EncodedLoop, LoopPlayer, SourceFrame, encode_loop
+from farstage.bench.whep_front import OfferRefused, serve
 
 START_S = 15.0
 STOP_S = 10.0

@@ -5,7 +5,7 @@ import struct
 from collections.abc import Callable
 
 from benchmarks.peers.h264_rtp import Packetiser
-from benchmarks.peers.source import SourceFrame
+from farstage.bench.source import SourceFrame
 
 SSRC = 0x46415253
 REPORT_INTERVAL_FRAMES = 15

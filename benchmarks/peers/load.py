@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.peers.contestants import Server
-from benchmarks.peers.process_usage import ProcessUsage
+from farstage.bench.process_usage import ProcessUsage
 
 LOADTEST = f"{shlex.quote(sys.executable)} -m farstage loadtest"
 SAMPLE_S = 0.25

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from benchmarks.peers.whep_front import OfferRefused
+from farstage.bench.whep_front import OfferRefused
 
 _BASELINE = re.compile(r"profile-level-id=42[0-9a-f]{4}", re.IGNORECASE)
 

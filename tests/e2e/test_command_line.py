@@ -15,7 +15,7 @@ import pytest
 
 from broker.protocol import Mode, RoomCreate, SessionState
 from client_demo.headless.api import BrokerClient, Refused
-from farstage.bench_latency import free_ports
+from farstage.bench.latency import free_ports
 from farstage.farm import Farm, load_secrets
 
 FARSTAGE = [sys.executable, "-m", "farstage"]

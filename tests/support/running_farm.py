@@ -7,7 +7,7 @@ from pathlib import Path
 from broker.protocol import Mode, Role, RoomCreate, TokenRequest
 from client_demo.headless.api import BrokerClient
 from farstage import config as configuration
-from farstage.bench_latency import free_ports
+from farstage.bench.latency import free_ports
 from farstage.farm import Farm, FarmSettings
 from farstage.up import reachable
 

@@ -1,6 +1,6 @@
 """One of our media engines behind a minimal WHEP server, playing the stream of the comparison.
 
-python -m benchmarks.peers.engine_server --engine native|aiortc [--kbps 2500] [--fps 30]
+python -m farstage.bench.engine_server --engine native|aiortc [--kbps 2500] [--fps 30] [--cores 1]
 
 Prints one JSON line with its WHEP URL and process id when ready; ends on SIGTERM.
 """
@@ -11,16 +11,21 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from benchmarks.peers.source import EncodedLoop, LoopPlayer, SourceFrame, encode_loop
-from benchmarks.peers.whep_front import OfferRefused, serve
 from broker.protocol import Codec, EndReason, H264Profile
 from edge.engine import MediaEngine, MediaFrame, OfferError, ViewerHandler, ViewerSettings
+from farstage.bench.source import EncodedLoop, LoopPlayer, SourceFrame, encode_loop
+from farstage.bench.whep_front import OfferRefused, serve
 
 ENGINES = ("native", "aiortc")
 STREAM = "stream"
 
 
-def open_engine(name: str, handler: ViewerHandler) -> MediaEngine:
+def keep_to_cores(count: int) -> None:
+    """Let this process use so many cores only."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+
+
+def open_engine(name: str, handler: ViewerHandler, cores: int) -> MediaEngine:
     """Open the engine; it takes connections on loopback."""
     addresses = ["127.0.0.1"]
     if name == "aiortc":
@@ -29,15 +34,15 @@ def open_engine(name: str, handler: ViewerHandler) -> MediaEngine:
         return AiortcEngine(handler, addresses)
     from edge.native_engine import NativeEngine
 
-    return NativeEngine(handler, addresses)
+    return NativeEngine(handler, addresses, shards=cores)
 
 
 class EngineAnswerer:
     """`Answerer` over an engine; also the engine's handler, which passes keyframe requests to the player."""
 
-    def __init__(self, name: str, loop: EncodedLoop) -> None:
+    def __init__(self, name: str, loop: EncodedLoop, cores: int) -> None:
         self.pid = os.getpid()
-        self._engine = open_engine(name, self)
+        self._engine = open_engine(name, self, cores)
         self.player = LoopPlayer(loop, self._send)
         self._gone_packets = 0
 
@@ -86,7 +91,7 @@ class EngineAnswerer:
     def on_voice(self, session: str, opus_frame: bytes) -> None:
         """See `ViewerHandler`; nothing to do."""
 
-    def on_picture_leaving(self, session: str, timestamp: int) -> None:
+    def on_picture_leaving(self, stream: str, timestamp: int) -> None:
         """See `ViewerHandler`; nothing to do."""
 
     def on_gone(self, session: str, reason: EndReason) -> None:
@@ -94,9 +99,9 @@ class EngineAnswerer:
 
 
 @asynccontextmanager
-async def playing_engine(name: str, loop: EncodedLoop) -> AsyncIterator[EngineAnswerer]:
+async def playing_engine(name: str, loop: EncodedLoop, cores: int = 0) -> AsyncIterator[EngineAnswerer]:
     """An engine with the stream running."""
-    answerer = EngineAnswerer(name, loop)
+    answerer = EngineAnswerer(name, loop, cores)
     playing = asyncio.create_task(answerer.player.run())
     try:
         yield answerer
@@ -112,9 +117,12 @@ def main() -> None:
     parser.add_argument("--engine", choices=ENGINES, required=True)
     parser.add_argument("--kbps", type=int, default=2500)
     parser.add_argument("--fps", type=int, default=30)
+    parser.add_argument("--cores", type=int, default=0, help="use so many cores only; 0: all")
     options = parser.parse_args()
+    if options.cores:
+        keep_to_cores(options.cores)
     loop = encode_loop(options.kbps * 1000, options.fps)
-    serve(lambda: playing_engine(options.engine, loop))
+    serve(lambda: playing_engine(options.engine, loop, options.cores))
 
 
 if __name__ == "__main__":

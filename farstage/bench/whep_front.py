@@ -14,8 +14,8 @@ from typing import Protocol
 import uvloop
 from aiohttp import web
 
-from benchmarks.peers.process_usage import ProcessUsage
 from farstage import logs
+from farstage.bench.process_usage import ProcessUsage
 from farstage.config import LogConfig
 
 SDP = "application/sdp"

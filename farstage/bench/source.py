@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.peers.moving_picture import MovingPicture
 from broker.protocol import Codec, H264Profile
+from farstage.bench.moving_picture import MovingPicture
 from render_farm.encoder.interface import EncoderSettings
 from render_farm.encoder.pyav_encoder import PyAvEncoder
 

@@ -1,0 +1,1 @@
+"""The benchmarks of `farstage bench`: each measures one promise on this machine, both sides in one run."""
