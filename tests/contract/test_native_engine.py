@@ -1,0 +1,144 @@
+"""What the native engine promises beyond the contract of every engine, on real sockets."""
+
+import asyncio
+import re
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from broker.protocol import H264Profile
+from edge.engine import MediaFrame
+from edge.engine_choice import AIORTC, AUTO, NATIVE, EngineMissing, choose_engine
+from edge.native_engine import NativeEngine
+from tests.contract.test_engine_contract import Camera, Client, Handler, play_until, settings, soon, viewing
+
+BASELINE = H264Profile.CONSTRAINED_BASELINE
+
+
+@asynccontextmanager
+async def engine(**options) -> AsyncIterator[tuple[NativeEngine, Handler]]:
+    handler = Handler()
+    made = NativeEngine(handler, **options)
+    try:
+        yield made, handler
+    finally:
+        await made.shutdown()
+
+
+def ports(sdp: str) -> set[str]:
+    return set(re.findall(r"a=candidate:\S+ 1 (?:udp|tcp) \d+ \S+ (\d+) ", sdp))
+
+
+async def test_all_viewers_share_one_port_over_udp_and_tcp() -> None:
+    async with engine() as (media, _):
+        clients = [Client() for _ in range(3)]
+        answers = [await media.answer(settings(f"s{at}"), await client.offer()) for at, client in enumerate(clients)]
+        assert len(set().union(*map(ports, answers))) == 1
+        assert all(" udp " in answer and "tcptype passive" in answer for answer in answers)
+        await asyncio.gather(*(client.close() for client in clients))
+
+
+async def test_port_can_be_chosen_and_one_that_is_taken_is_refused() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            NativeEngine(Handler(), ["127.0.0.1"], port=port)
+    async with engine(host_addresses=["127.0.0.1"], port=port) as (media, _):
+        assert media.core.addresses() == [f"127.0.0.1:{port}"]
+
+
+async def test_answers_name_the_announced_address_where_the_network_translates() -> None:
+    async with engine(host_addresses=["127.0.0.1"], announced=["203.0.113.7"]) as (media, _):
+        client = Client()
+        answer = await media.answer(settings(), await client.offer())
+        assert " 203.0.113.7 " in answer
+        assert " 127.0.0.1 " not in "".join(line for line in answer.splitlines() if "candidate" in line)
+        await client.close()
+
+
+@pytest.mark.parametrize("avoid_gso", [False, True], ids=["gso", "sendmmsg"])
+@pytest.mark.parametrize("shards", [1, 3])
+async def test_pictures_arrive_whole_however_they_are_sent(avoid_gso: bool, shards: int) -> None:
+    async with engine(avoid_gso=avoid_gso, shards=shards) as (media, handler):
+        assert media.core.send_mode() == ("sendmmsg" if avoid_gso else "gso")
+        assert media.core.shards() == shards
+        async with (
+            viewing(media, settings("s1", profile=BASELINE)) as one,
+            viewing(media, settings("s2", profile=BASELINE)) as other,
+        ):
+            await soon(handler.connected.get())
+            await soon(handler.connected.get())
+            camera = Camera(profile=BASELINE)
+            await play_until(media, camera, lambda: min(one.pictures.qsize(), other.pictures.qsize()) >= 30)
+            assert media.core.counters()["panics"] == 0
+
+
+async def test_newcomer_starts_from_the_group_that_is_kept_and_nobody_is_asked_for_a_keyframe() -> None:
+    async with engine() as (media, handler), viewing(media, settings("s1", profile=BASELINE)) as first:
+        await soon(handler.connected.get())
+        camera = Camera(profile=BASELINE)
+        await play_until(media, camera, lambda: first.pictures.qsize() >= 5)
+        asked = handler.keyframes_needed
+        async with viewing(media, settings("s2", profile=BASELINE)) as second:
+            await soon(handler.connected.get())
+            for _ in range(15):
+                media.send("stream", camera.picture())
+                await asyncio.sleep(1 / 30)
+            assert second.pictures.qsize() >= 15, "what was sent before it came is there too"
+            assert handler.keyframes_needed == asked
+
+
+async def test_old_group_is_not_replayed_but_a_keyframe_asked_for_once() -> None:
+    async with engine() as (media, handler), viewing(media, settings("s1", profile=BASELINE)):
+        await soon(handler.connected.get())
+        camera = Camera(profile=BASELINE)
+        keyframe, delta = camera.picture(keyframe=True), camera.picture()
+        assert not delta.keyframe
+        media.send("stream", keyframe)
+        for number in range(30):
+            await asyncio.sleep(0.1)
+            media.send("stream", MediaFrame(delta.payload, keyframe=False, timestamp=(number + 2) * 9000))
+        asked = handler.keyframes_needed
+        async with viewing(media, settings("s2", profile=BASELINE)), viewing(media, settings("s3", profile=BASELINE)):
+            await soon(handler.connected.get())
+            await soon(handler.connected.get())
+            await asyncio.sleep(0.2)
+            assert handler.keyframes_needed == asked + 1
+            sent = {str(row["session"]): int(row["packets_sent"]) for row in media.statistics()}
+            assert sent["s1"] > 30
+            assert sent["s2"] == sent["s3"] == 0
+
+
+async def test_strangers_get_no_answer_and_are_counted() -> None:
+    async with engine(host_addresses=["127.0.0.1"], shards=1) as (media, _):
+        host, port = media.core.addresses()[0].split(":")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            stranger.settimeout(0.5)
+            stranger.connect((host, int(port)))
+            binding_request = bytes.fromhex("000100002112a442") + bytes(12)
+            for datagram in (b"hello", binding_request, bytes([22]) * 60, bytes([128]) * 60, b"\x80\xc8" + bytes(60)):
+                stranger.send(datagram)
+            with pytest.raises(TimeoutError):
+                stranger.recv(2048)
+        counters = media.core.counters()
+        assert counters["stun_refused"] == 1
+        assert counters["strangers"] == 4
+
+
+async def test_picture_that_cannot_be_packetised_harms_nobody() -> None:
+    async with engine() as (media, handler), viewing(media, settings(profile=BASELINE)) as client:
+        await soon(handler.connected.get())
+        media.send("stream", MediaFrame(b"", keyframe=True, timestamp=1))
+        await play_until(media, Camera(profile=BASELINE), lambda: client.pictures.qsize() >= 3)
+
+
+def test_engine_is_chosen_by_what_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_engine(AUTO) == NATIVE
+    assert choose_engine(AIORTC) == AIORTC
+    monkeypatch.setattr("edge.engine_choice.native_is_built", lambda: False)
+    assert choose_engine(AUTO) == AIORTC
+    with pytest.raises(EngineMissing, match="make native"):
+        choose_engine(NATIVE)
