@@ -92,7 +92,7 @@ async def test_newcomer_starts_from_the_group_that_is_kept_and_nobody_is_asked_f
 
 
 async def test_old_group_is_not_replayed_but_a_keyframe_asked_for_once() -> None:
-    async with engine() as (media, handler), viewing(media, settings("s1", profile=BASELINE)):
+    async with engine(shards=1) as (media, handler), viewing(media, settings("s1", profile=BASELINE)):
         await soon(handler.connected.get())
         camera = Camera(profile=BASELINE)
         keyframe, delta = camera.picture(keyframe=True), camera.picture()
