@@ -12,7 +12,7 @@ use crate::outlet::{Outlet, Path, Taken};
 use crate::sdp::{Ssrcs, VideoAgreement};
 use crate::stream::{PacketizedFrame, Run, Stream};
 
-const MAX_HEADER_BYTES: usize = FIXED_HEADER_LEN + 4 + 16;
+const MAX_HEADER_BYTES: usize = FIXED_HEADER_LEN + 4 + 20;
 /// Runs remembered for repeats: more than two seconds at 60 pictures a second.
 const REMEMBERED_RUNS: usize = 128;
 const SEQUENCE_AT: usize = 2;
@@ -27,12 +27,13 @@ struct Template {
     bytes: [u8; MAX_HEADER_BYTES],
     len: usize,
     transport_at: Option<usize>,
+    send_time_at: Option<usize>,
     capture_at: Option<usize>,
 }
 
 impl Template {
     fn new(payload_type: u8, ssrc: u32, agreement: &VideoAgreement, playout_delay: [u8; 3]) -> Self {
-        let mut extensions: Vec<Extension<'_>> = Vec::with_capacity(3);
+        let mut extensions: Vec<Extension<'_>> = Vec::with_capacity(4);
         let mut offset = FIXED_HEADER_LEN + 4;
         let mut add = |id: Option<u8>, value: &'static [u8]| {
             let id = id?;
@@ -42,6 +43,7 @@ impl Template {
             Some(at)
         };
         let transport_at = add(agreement.transport_cc, &[0; 2]);
+        let send_time_at = add(agreement.send_time, &[0; 3]);
         let capture_at = add(agreement.capture_time, &[0; 8]);
         let delay_at = add(agreement.playout_delay, &[0; 3]);
         let mut bytes = [0; MAX_HEADER_BYTES];
@@ -51,7 +53,7 @@ impl Template {
         if let Some(slot) = delay_at.and_then(|at| bytes.get_mut(at..at + 3)) {
             slot.copy_from_slice(&playout_delay);
         }
-        Self { bytes, len, transport_at, capture_at }
+        Self { bytes, len, transport_at, send_time_at, capture_at }
     }
 
     #[inline]
@@ -62,6 +64,9 @@ impl Template {
         out[TIMESTAMP_AT..TIMESTAMP_AT + 4].copy_from_slice(&stamp.timestamp.to_be_bytes());
         if let Some(at) = self.transport_at {
             out[at..at + 2].copy_from_slice(&stamp.transport.to_be_bytes());
+        }
+        if let Some(at) = self.send_time_at {
+            out[at..at + 3].copy_from_slice(&stamp.send_time.to_be_bytes()[1..]);
         }
         if let Some(at) = self.capture_at {
             out[at..at + 8].copy_from_slice(&stamp.capture_ntp.to_be_bytes());
@@ -75,7 +80,24 @@ struct Stamp {
     sequence: u16,
     timestamp: u32,
     transport: u16,
+    send_time: u32,
     capture_ntp: u64,
+}
+
+/// When a picture was captured and when it is sent, NTP timestamps.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// Captured, or arrived at the edge.
+    pub capture_ntp: u64,
+    /// Now.
+    pub send_ntp: u64,
+}
+
+impl Times {
+    /// Seconds in 6.18 bits, as the abs-send-time extension has them.
+    fn send_time(self) -> u32 {
+        (self.send_ntp >> 14) as u32 & 0x00FF_FFFF
+    }
 }
 
 /// Packets sent together, for repeats.
@@ -86,6 +108,7 @@ struct SentRun {
     first_packet: u16,
     count: u16,
     transport: u16,
+    send_time: u32,
 }
 
 /// What a run sent tells congestion control.
@@ -142,7 +165,7 @@ impl VideoSender {
         srtp: &SrtpSender,
         (number, frame): (u64, &PacketizedFrame),
         run: Run,
-        capture_ntp: u64,
+        times: Times,
         (path, out): (Path, &mut impl Outlet),
     ) -> Option<Sent> {
         let tag = srtp.profile().rtp_tag_len();
@@ -161,7 +184,8 @@ impl VideoSender {
                     sequence: number as u16,
                     timestamp: frame.timestamp,
                     transport: transport.wrapping_add(index as u16),
-                    capture_ntp,
+                    send_time: times.send_time(),
+                    capture_ntp: times.capture_ntp,
                 };
                 template.write(packet, &stamp);
                 let payload = frame.payload(first + index);
@@ -173,19 +197,20 @@ impl VideoSender {
         if taken == Taken::NoRoom {
             return None;
         }
-        self.remember(number, run);
+        self.remember(number, run, times);
         let payload_bytes = bytes - count * (header + tag);
         self.octets += payload_bytes as u64;
         Some(Sent { transport, packets: run.count, packet_bytes: segment as u32, bytes: bytes as u32 })
     }
 
-    fn remember(&mut self, frame: u64, run: Run) {
+    fn remember(&mut self, frame: u64, run: Run, times: Times) {
         self.sent[self.next_run] = SentRun {
             sequence: self.sequence,
             frame,
             first_packet: run.first,
             count: run.count,
             transport: self.transport,
+            send_time: times.send_time(),
         };
         self.next_run = (self.next_run + 1) % REMEMBERED_RUNS;
         self.sequence += u64::from(run.count);
@@ -200,7 +225,7 @@ impl VideoSender {
         srtp: &SrtpSender,
         sequence: u16,
         stream: &Stream,
-        capture_ntp: impl Fn(Instant) -> u64,
+        times: impl Fn(Instant) -> Times,
         (path, out): (Path, &mut impl Outlet),
     ) -> Option<Sent> {
         let full = self.extended(sequence)?;
@@ -214,7 +239,8 @@ impl VideoSender {
             sequence,
             timestamp: frame.timestamp,
             transport: run.transport.wrapping_add(offset as u16),
-            capture_ntp: capture_ntp(frame.arrived),
+            send_time: run.send_time,
+            capture_ntp: times(frame.arrived).capture_ntp,
         };
         let tag = srtp.profile().rtp_tag_len();
         let Some((template, rtx_sequence)) = &mut self.rtx else {
@@ -232,6 +258,7 @@ impl VideoSender {
         let bytes = header + OSN_BYTES + payload.len() + tag;
         stamp.sequence = *rtx_sequence as u16;
         stamp.transport = self.transport;
+        stamp.send_time = times(frame.arrived).send_time();
         let roc = (*rtx_sequence >> 16) as u32;
         let taken = out.run(path, bytes, bytes, |buffer| {
             template.write(buffer, &stamp);

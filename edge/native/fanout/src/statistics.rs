@@ -19,7 +19,7 @@ pub struct ViewerRow {
     pub estimate_bps: f64,
     /// What the line takes by the arrival of every packet, bits a second.
     pub measured_bps: f64,
-    /// Bytes sent, headers and repeats included.
+    /// Bytes of media sent for the first time, headers included.
     pub sent_bytes: u64,
     /// Packets sent, repeats excluded.
     pub packets_sent: u64,

@@ -17,7 +17,7 @@ use crate::feedback::Feedback;
 use crate::outlet::{Outlet, Path};
 use crate::pacing::Pacer;
 use crate::sdp::{Agreement, Ssrcs};
-use crate::sender::{AudioSender, VideoSender};
+use crate::sender::{AudioSender, Times, VideoSender};
 use crate::stream::Stream;
 
 /// Nothing is sent to a viewer that has proved nothing for this long (RFC 7675 asks for a bound; browsers report each
@@ -25,6 +25,8 @@ use crate::stream::Stream;
 const CONSENT: Duration = Duration::from_millis(4_500);
 /// A viewer that has proved nothing for this long is gone.
 const GONE_AFTER: Duration = Duration::from_secs(20);
+/// How much longer than a round trip a keyframe may take to be decoded.
+const KEYFRAME_PATIENCE: Duration = Duration::from_millis(250);
 /// Packets of one probe at most.
 const MAX_PROBE_PACKETS: u16 = 128;
 /// Runs sent to one viewer in one go while it catches up.
@@ -114,7 +116,7 @@ pub struct Viewer {
     pub is_behind: bool,
     /// Pictures it was not sent.
     pub frames_skipped: u64,
-    /// Bytes sent, headers and repeats included, without UDP and IP.
+    /// Bytes of media sent for the first time, headers included, without UDP and IP.
     pub sent_bytes: u64,
     dtls: DtlsPeer,
     keys: Option<Keys>,
@@ -122,6 +124,7 @@ pub struct Viewer {
     video: VideoSender,
     audio: Option<AudioSender>,
     position: Option<Position>,
+    keyframe_sent: Option<Instant>,
     pacer: Pacer,
     connected: bool,
     last_heard: Instant,
@@ -149,6 +152,7 @@ impl Viewer {
             video,
             audio,
             position: None,
+            keyframe_sent: None,
             pacer: Pacer::new(setup.start_bps, now),
             connected: false,
             last_heard: now,
@@ -189,7 +193,6 @@ impl Viewer {
             let unknown = message.unknown_required.types();
             stun::write_binding_error(around.scratch, id, 420, unknown, Some(&self.setup.local_key));
         }
-        self.sent_bytes += around.scratch.len() as u64;
         around.out.datagram(from, around.scratch);
         self.last_heard = around.now;
         if message.use_candidate {
@@ -217,7 +220,6 @@ impl Viewer {
         loop {
             match self.dtls.poll(around.scratch) {
                 Ok(DtlsEvent::Transmit(datagram)) => {
-                    self.sent_bytes += datagram.len() as u64;
                     around.out.datagram(self.path, datagram);
                 }
                 Ok(DtlsEvent::Keys(keys)) => self.keys = Some(make_keys(&keys).ok_or(Ended)?),
@@ -277,7 +279,6 @@ impl Viewer {
         loop {
             match self.dtls.poll(around.scratch).map_err(|_| Ended)? {
                 DtlsEvent::Transmit(datagram) => {
-                    self.sent_bytes += datagram.len() as u64;
                     around.out.datagram(self.path, datagram);
                 }
                 DtlsEvent::WakeAt(at) => {
@@ -330,10 +331,27 @@ impl Viewer {
         let now_ntp = around.clock.ntp(around.now);
         let asked = self.feedback.take(plain, now_ntp, around.now);
         around.counters.rtcp_malformed += u64::from(asked.malformed);
-        if let Some(stream) = stream {
+        let lost = asked.keyframe && self.lost_the_picture(stream, around.now);
+        if let Some(stream) = stream.filter(|_| !lost) {
             self.repeat(&asked.missing, stream, around);
         }
-        asked.keyframe
+        lost
+    }
+
+    /// A keyframe is asked for. What is sent before it comes could not be decoded and would only stand in its way, so
+    /// nothing is. Returns false while the last keyframe may still be on its way: its viewer asks again if it is not.
+    fn lost_the_picture(&mut self, stream: Option<&Stream>, now: Instant) -> bool {
+        let patience = self.feedback.rtt.unwrap_or_default() + KEYFRAME_PATIENCE;
+        if self.keyframe_sent.is_some_and(|sent| now.saturating_duration_since(sent) < patience) {
+            return false;
+        }
+        if let (Some(position), Some(stream)) = (&mut self.position, stream) {
+            let sending_one = stream.frame(position.frame).is_some_and(|frame| frame.keyframe);
+            if !sending_one {
+                *position = Position { frame: stream.next(), run: 0, awaiting_keyframe: true };
+            }
+        }
+        true
     }
 
     fn repeat<O: Outlet>(&mut self, missing: &[u16], stream: &Stream, around: &mut Surroundings<'_, O>) {
@@ -346,10 +364,9 @@ impl Viewer {
             if !self.feedback.budget.allows(*sequence, rtt, around.now) {
                 continue;
             }
-            let capture = |arrived| around.clock.ntp(arrived);
-            let sent = self.video.repeat(&keys.sender, *sequence, stream, capture, (self.path, &mut *around.out));
+            let times = |arrived| times_of(arrived, around.now, around.clock);
+            let sent = self.video.repeat(&keys.sender, *sequence, stream, times, (self.path, &mut *around.out));
             if let Some(sent) = sent {
-                self.sent_bytes += u64::from(sent.bytes);
                 self.pacer.spend(sent.bytes);
                 self.feedback.sent(&sent, around.now);
             }
@@ -404,12 +421,15 @@ impl Viewer {
             }
             budget -= 1;
             let Some(keys) = &self.keys else { return Pumped::Done };
-            let capture = around.clock.ntp(frame.arrived);
+            let times = times_of(frame.arrived, around.now, around.clock);
             let out = (self.path, &mut *around.out);
-            let Some(sent) = self.video.send_run(&keys.sender, (position.frame, frame), run, capture, out) else {
+            let Some(sent) = self.video.send_run(&keys.sender, (position.frame, frame), run, times, out) else {
                 return Pumped::Behind;
             };
             position.run += 1;
+            if frame.keyframe {
+                self.keyframe_sent = Some(around.now);
+            }
             self.sent_bytes += u64::from(sent.bytes);
             self.pacer.spend(sent.bytes);
             self.feedback.budget.earn(u32::from(sent.packets));
@@ -484,10 +504,9 @@ impl Viewer {
         }
         let mut left = i64::from(bytes);
         for sequence in self.video.recent(MAX_PROBE_PACKETS) {
-            let capture = |arrived| around.clock.ntp(arrived);
-            let sent = self.video.repeat(&keys.sender, sequence, stream, capture, (self.path, &mut *around.out));
+            let times = |arrived| times_of(arrived, around.now, around.clock);
+            let sent = self.video.repeat(&keys.sender, sequence, stream, times, (self.path, &mut *around.out));
             let Some(sent) = sent else { return };
-            self.sent_bytes += u64::from(sent.bytes);
             self.feedback.probed(&sent, around.now);
             left -= i64::from(sent.bytes);
             if left <= 0 {
@@ -516,7 +535,6 @@ impl Viewer {
         let compound = self.feedback.compound(around.now, around.clock, &self.video, video, self.audio.as_ref());
         let Some(mut packet) = compound else { return };
         if keys.sender.protect_rtcp(&mut packet).is_ok() {
-            self.sent_bytes += packet.len() as u64;
             around.out.datagram(self.path, &packet);
         }
     }
@@ -532,6 +550,10 @@ impl Viewer {
     pub fn packets_sent(&self) -> u64 {
         self.video.packets
     }
+}
+
+fn times_of(arrived: Instant, now: Instant, clock: &WireClock) -> Times {
+    Times { capture_ntp: clock.ntp(arrived), send_ntp: clock.ntp(now) }
 }
 
 fn make_keys(keys: &SrtpKeys) -> Option<Keys> {

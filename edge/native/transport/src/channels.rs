@@ -19,12 +19,17 @@ pub const MAX_CHANNELS: usize = 8;
 pub const MAX_MESSAGE_BYTES: u32 = 64 * 1024;
 /// Data waiting for a peer that does not read; further messages to it are dropped.
 pub const MAX_BUFFERED_BYTES: usize = 256 * 1024;
+/// A peer that has so many more refused ends: each would keep a stream, and each packet costs a look at all streams.
+const MAX_REFUSED_CHANNELS: u64 = 64;
 const MAX_LABEL_BYTES: usize = 256;
 const RECEIVE_BUFFER_BYTES: u32 = 256 * 1024;
 /// SCTP payload that fits a 1,200-byte datagram beside the headers of SCTP and DTLS.
 const MAX_PAYLOAD_BYTES: u32 = 1_120;
 /// sctp-proto's own acknowledgement timers work in steps of this order; a wait this short costs nothing.
 const RTO_MIN_MS: u64 = 200;
+/// Chunk types by which a peer ends its association: ABORT, SHUTDOWN and what follows it (RFC 9260, section 3.2).
+const FAREWELLS: [u8; 4] = [6, 7, 8, 14];
+const CHUNK_TYPE_AT: usize = 12;
 const DCEP_OPEN: u8 = 0x03;
 const DCEP_ACK: u8 = 0x02;
 const UNORDERED: u8 = 0x80;
@@ -54,6 +59,7 @@ pub struct Channels {
     association: Option<(AssociationHandle, Association)>,
     channels: Vec<Channel>,
     refused: u64,
+    refused_channels: u64,
 }
 
 impl Channels {
@@ -71,20 +77,22 @@ impl Channels {
         let mut server = ServerConfig::default();
         server.transport = Arc::new(transport);
         let endpoint = Endpoint::new(Arc::new(config), Some(Arc::new(server)));
-        Self { endpoint, association: None, channels: Vec::new(), refused: 0 }
+        Self { endpoint, association: None, channels: Vec::new(), refused: 0, refused_channels: 0 }
     }
 
-    /// Channels and messages refused for a limit.
+    /// Channels and messages refused for a limit, and associations that ended because the peer broke one.
     pub fn refused(&self) -> u64 {
-        self.refused
+        self.refused + self.refused_channels
     }
 
     /// An SCTP packet came in.
     pub fn handle(&mut self, packet: &[u8], now: Instant, events: &mut Vec<ChannelEvent>) {
         let data = Bytes::copy_from_slice(packet);
+        let had_association = self.association.is_some();
         match self.endpoint.handle(now, PEER, None, None, data) {
             Some((handle, DatagramEvent::NewAssociation(association))) if self.association.is_none() => {
                 self.association = Some((handle, association));
+                self.endpoint.reject_new_associations();
             }
             Some((_, DatagramEvent::AssociationEvent(event))) => {
                 if let Some((_, association)) = &mut self.association {
@@ -94,6 +102,8 @@ impl Channels {
             _ => {}
         }
         self.drain(now, events);
+        let said_farewell = packet.get(CHUNK_TYPE_AT).is_some_and(|kind| FAREWELLS.contains(kind));
+        self.refused += u64::from(had_association && self.association.is_none() && !said_farewell);
     }
 
     /// Time has passed; call at [`Self::next_timeout`] or later.
@@ -145,9 +155,10 @@ impl Channels {
         while let Some(event) = association.poll() {
             match event {
                 Event::AssociationLost { .. } | Event::HandshakeFailed { .. } => lost = true,
-                Event::Stream(StreamEvent::Readable { id } | StreamEvent::Opened { id }) => {
+                Event::Stream(StreamEvent::Readable { .. }) => readable = true,
+                Event::Stream(StreamEvent::Opened { id }) => {
                     readable = true;
-                    note_channel(&mut self.channels, association, id, &mut self.refused);
+                    note_channel(&mut self.channels, association, id, &mut self.refused_channels);
                 }
                 Event::Stream(StreamEvent::Finished { id } | StreamEvent::Stopped { id, .. }) => {
                     self.channels.retain(|channel| channel.id != id);
@@ -159,7 +170,7 @@ impl Channels {
             self.read_all(events);
         }
         self.transmit(now, events);
-        if lost {
+        if lost || self.refused_channels > MAX_REFUSED_CHANNELS {
             self.association = None;
             self.channels.clear();
             events.push(ChannelEvent::Lost);

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use super::offer::{Kind, Offer, Payload, Section, Setup};
-use super::{CAPTURE_TIME_URI, PLAYOUT_DELAY_URI, SdpError, TRANSPORT_CC_URI, refuse};
+use super::{CAPTURE_TIME_URI, PLAYOUT_DELAY_URI, SEND_TIME_URI, SdpError, TRANSPORT_CC_URI, refuse};
 
 /// What the viewer is to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub struct VideoAgreement {
     pub rtx_payload: Option<u8>,
     /// Extension identifiers.
     pub transport_cc: Option<u8>,
+    /// See [`SEND_TIME_URI`]; only without `transport_cc`, which makes it needless.
+    pub send_time: Option<u8>,
     /// See [`PLAYOUT_DELAY_URI`].
     pub playout_delay: Option<u8>,
     /// See [`CAPTURE_TIME_URI`].
@@ -118,10 +120,12 @@ fn agree_video(section: &Section, wanted: &Wanted) -> Result<VideoAgreement, Sdp
             wanted.encoding
         ));
     };
+    let transport_cc = section.extension(TRANSPORT_CC_URI).filter(|_| payload.has_transport_cc());
     Ok(VideoAgreement {
         payload: payload.number,
         rtx_payload: section.rtx_for(payload.number),
-        transport_cc: section.extension(TRANSPORT_CC_URI).filter(|_| payload.has_transport_cc()),
+        transport_cc,
+        send_time: section.extension(SEND_TIME_URI).filter(|_| transport_cc.is_none()),
         playout_delay: section.extension(PLAYOUT_DELAY_URI),
         capture_time: section.extension(CAPTURE_TIME_URI),
     })
@@ -238,6 +242,7 @@ impl<'a> AnswerWriter<'a> {
         }
         let extensions = [
             (video.transport_cc, TRANSPORT_CC_URI),
+            (video.send_time, SEND_TIME_URI),
             (video.playout_delay, PLAYOUT_DELAY_URI),
             (video.capture_time, CAPTURE_TIME_URI),
         ];

@@ -12,6 +12,8 @@ pub use offer::{Direction, Kind, MAX_SECTIONS, Offer, Payload, Section, Setup};
 
 /// Header extensions the engine writes (RFC 8285).
 pub const TRANSPORT_CC_URI: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+/// When a packet was sent, for receivers that estimate the bandwidth themselves.
+pub const SEND_TIME_URI: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time";
 /// How long a receiver may hold pictures back.
 pub const PLAYOUT_DELAY_URI: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 /// When a picture was captured.
