@@ -7,6 +7,7 @@ address that has not proved it holds the session's credentials.
 """
 
 import asyncio
+import dataclasses
 import fractions
 import math
 import re
@@ -396,6 +397,14 @@ class AiortcEngine:
         """See `MediaEngine.statistics`."""
         rows = [viewer.row() for viewer in self._viewers.values() if viewer.connected]
         return np.array(rows, dtype=VIEWER_STATISTICS)
+
+    def refusals(self) -> dict[str, int]:
+        """See `MediaEngine.refusals`."""
+        return dataclasses.asdict(ice_guard.counters)
+
+    def send_latency(self) -> list[tuple[float, int]]:
+        """See `MediaEngine.send_latency`; not measured here."""
+        return []
 
     async def close(self, session: str) -> None:
         """See `MediaEngine.close`."""

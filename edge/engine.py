@@ -116,6 +116,15 @@ class MediaEngine(Protocol):
     def statistics(self) -> NDArray[np.void]:
         """One row of dtype `VIEWER_STATISTICS` for each connected viewer."""
 
+    def refusals(self) -> dict[str, int]:
+        """What was dropped or refused since the start, by reason."""
+
+    def send_latency(self) -> list[tuple[float, int]]:
+        """Histogram of the time from a picture's arrival to its last packet handed to the kernel.
+
+        Upper ends of the buckets in microseconds, rising, and the pictures in each; empty if not measured.
+        """
+
     async def close(self, session: str) -> None:
         """End a viewer, without a call of `on_gone`."""
 

@@ -5,10 +5,9 @@ from collections.abc import Iterable
 
 import numpy as np
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from edge import ice_guard
 from edge.hub import StreamHub
 from edge.trunk import TrunkAcceptor
 from edge.whep import WhepRoutes
@@ -35,10 +34,26 @@ class EdgeCollector(Collector):
         yield self._input_to_packet()
         for name, value in dataclasses.asdict(self._hub.counters).items():
             yield CounterMetricFamily(f"farstage_edge_{name}", f"{name.replace('_', ' ')} since start", value)
-        dropped = CounterMetricFamily("farstage_edge_datagrams_dropped", "Datagrams of strangers", labels=["reason"])
-        for reason, value in dataclasses.asdict(ice_guard.counters).items():
-            dropped.add_metric([reason], value)
-        yield dropped
+        refused = CounterMetricFamily(
+            "farstage_edge_refused", "Dropped or refused by the engine", labels=["reason"]
+        )
+        for reason, value in self._hub.engine.refusals().items():
+            refused.add_metric([reason], value)
+        yield refused
+        yield self._send_latency()
+
+    def _send_latency(self) -> Metric:
+        family = HistogramMetricFamily(
+            "farstage_edge_picture_send_seconds", "A picture's arrival to its last packet handed to the kernel"
+        )
+        buckets, count, sum_s = [], 0, 0.0
+        for upper_us, pictures in self._hub.engine.send_latency():
+            count += pictures
+            sum_s += pictures * upper_us * 1e-6
+            buckets.append((f"{upper_us * 1e-6:.9f}", float(count)))
+        if count:
+            family.add_metric([], buckets=[*buckets[::8], ("+Inf", float(count))], sum_value=sum_s)
+        return family
 
     def _input_to_packet(self) -> Metric:
         family = GaugeMetricFamily(

@@ -207,6 +207,14 @@ class NativeEngine:
             result[field] = rows[field]
         return result
 
+    def refusals(self) -> dict[str, int]:
+        """See `MediaEngine.refusals`."""
+        return self.core.counters()
+
+    def send_latency(self) -> list[tuple[float, int]]:
+        """See `MediaEngine.send_latency`."""
+        return self.core.latency()
+
     async def close(self, session: str) -> None:
         """See `MediaEngine.close`."""
         self._end(session, farewell=True)

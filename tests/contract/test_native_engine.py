@@ -128,6 +128,22 @@ async def test_strangers_get_no_answer_and_are_counted() -> None:
         assert counters["strangers"] == 4
 
 
+async def test_tcp_connections_that_prove_nothing_are_bounded_and_closed() -> None:
+    async with engine(host_addresses=["127.0.0.1"], shards=1) as (media, _):
+        host, port = media.core.addresses()[0].split(":")
+        silent = [await asyncio.open_connection(host, int(port)) for _ in range(300)]
+        closed = [reader.read(1) for reader, _ in silent]
+        done, open_still = await asyncio.wait([asyncio.ensure_future(read) for read in closed], timeout=2.0)
+        assert len(done) == 300 - 256, "what is beyond the bound is closed at once"
+        done, open_still = await asyncio.wait(open_still, timeout=12.0)
+        assert not open_still, "and the others in time"
+        nonsense_reader, nonsense = await asyncio.open_connection(host, int(port))
+        nonsense.write(b"\xff\xff" + b"GET / HTTP/1.1")
+        assert await asyncio.wait_for(nonsense_reader.read(1), 2.0) == b"", "a frame beyond the limit ends it"
+        for _, writer in [*silent, (None, nonsense)]:
+            writer.close()
+
+
 async def test_picture_that_cannot_be_packetised_harms_nobody() -> None:
     async with engine() as (media, handler), viewing(media, settings(profile=BASELINE)) as client:
         await soon(handler.connected.get())

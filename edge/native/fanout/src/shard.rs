@@ -176,13 +176,29 @@ impl Shard {
                 }
             },
         };
+        let was_silent = self.is_silent(key, now);
         let genuine = self.with(key, now, out, |viewer, around| Ok(viewer.check(&message, from, around)));
         match genuine {
-            Some(true) => self.note_path(key, from),
+            Some(true) => {
+                self.note_path(key, from);
+                self.resume(key, was_silent, now, out);
+            }
             Some(false) => self.counters.stun_refused += 1,
             None => {}
         }
         Arrival::Handled
+    }
+
+    fn is_silent(&self, key: usize, now: Instant) -> bool {
+        self.viewers.get(key).is_some_and(|entry| !entry.viewer.consents(now))
+    }
+
+    /// Send what a viewer has missed that is heard again: a stream at rest has no next picture to do it with.
+    fn resume(&mut self, key: usize, was_silent: bool, now: Instant, out: &mut impl Outlet) {
+        let stream = self.viewers.get(key).map(|entry| entry.viewer.setup.stream);
+        if let Some(stream) = stream.filter(|_| was_silent && !self.is_silent(key, now)) {
+            self.pump_one(key, stream, now, out);
+        }
     }
 
     fn admit(&mut self, viewer: Viewer) -> usize {
@@ -204,9 +220,11 @@ impl Shard {
         }
         if let Some(entry) = self.viewers.get_mut(key) {
             entry.paths.push(path);
-            if entry.paths.len() > MAX_PATHS {
-                let oldest = entry.paths.remove(0);
-                self.by_path.remove(&oldest);
+            let in_use = entry.viewer.path;
+            if entry.paths.len() > MAX_PATHS
+                && let Some(oldest) = entry.paths.iter().position(|known| *known != in_use)
+            {
+                self.by_path.remove(&entry.paths.remove(oldest));
             }
         }
     }
@@ -214,6 +232,7 @@ impl Shard {
     fn packet(&mut self, key: usize, kind: DatagramKind, datagram: &mut [u8], now: Instant, out: &mut impl Outlet) {
         let stream = self.viewers.get(key).map(|entry| (entry.viewer.setup.stream, entry.viewer.is_connected()));
         let Some((stream, was_connected)) = stream else { return };
+        let was_silent = self.is_silent(key, now);
         match kind {
             DatagramKind::Dtls => {
                 self.with(key, now, out, |viewer, around| viewer.dtls(datagram, around));
@@ -239,6 +258,7 @@ impl Shard {
             }
             DatagramKind::Stun | DatagramKind::Other => self.counters.strangers += 1,
         }
+        self.resume(key, was_silent, now, out);
     }
 
     fn want_keyframe(&mut self, stream: u64, now: Instant) {

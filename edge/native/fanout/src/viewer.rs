@@ -167,7 +167,8 @@ impl Viewer {
         self.connected
     }
 
-    fn consents(&self, now: Instant) -> bool {
+    /// Whether it has proved lately that it wants to be sent to.
+    pub fn consents(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.last_heard) <= CONSENT
     }
 
@@ -217,10 +218,13 @@ impl Viewer {
             return Err(Ended);
         }
         let mut packets: Vec<Vec<u8>> = Vec::new();
+        let may_send = self.consents(around.now);
         loop {
             match self.dtls.poll(around.scratch) {
                 Ok(DtlsEvent::Transmit(datagram)) => {
-                    around.out.datagram(self.path, datagram);
+                    if may_send {
+                        around.out.datagram(self.path, datagram);
+                    }
                 }
                 Ok(DtlsEvent::Keys(keys)) => self.keys = Some(make_keys(&keys).ok_or(Ended)?),
                 Ok(DtlsEvent::Connected) => {
@@ -276,10 +280,13 @@ impl Viewer {
     }
 
     fn flush_dtls<O: Outlet>(&mut self, around: &mut Surroundings<'_, O>) -> Result<(), Ended> {
+        let may_send = self.consents(around.now);
         loop {
             match self.dtls.poll(around.scratch).map_err(|_| Ended)? {
                 DtlsEvent::Transmit(datagram) => {
-                    around.out.datagram(self.path, datagram);
+                    if may_send {
+                        around.out.datagram(self.path, datagram);
+                    }
                 }
                 DtlsEvent::WakeAt(at) => {
                     self.wake_at = Some(at);

@@ -282,13 +282,34 @@ fn a_viewer_heard_again_goes_on_with_the_picture() {
     world.viewers[viewer].online = false;
     world.play(STREAM, 300, USUAL_BYTES, false);
     world.viewers[viewer].online = true;
+    let asked = world.keyframes_asked();
     world.run(Duration::from_secs(3));
     assert!(!world.is_gone(viewer));
-    let asked = world.keyframes_asked();
-    assert!(asked > 1, "its place in the stream is lost: it needs a keyframe");
+    assert_eq!(world.keyframes_asked(), asked + 1, "its place in the stream is lost: it needs a keyframe");
     sent.extend(world.play(STREAM, 30, USUAL_BYTES, true));
     assert!(world.pictures_of(viewer, STREAM).ends_with(&sent[30..]));
     assert_eq!(world.rows().len(), 1);
+}
+
+#[test]
+fn a_viewer_heard_again_gets_what_it_missed_though_the_stream_rests() {
+    let hear: [fn(&mut World, usize); 2] = [
+        |world, viewer| world.viewers[viewer].check(address(1_000), true),
+        |world, viewer| world.viewers[viewer].receiver_report(Default::default()),
+    ];
+    for hear in hear {
+        let mut world = World::new();
+        let viewer = world.join_usual();
+        let mut sent = world.play(STREAM, 3, USUAL_BYTES, true);
+        world.viewers[viewer].checks_every = None;
+        world.run(Duration::from_secs(6));
+        sent.push(world.picture(STREAM, USUAL_BYTES, true));
+        assert_eq!(world.pictures_of(viewer, STREAM), sent[..3]);
+        world.run(Duration::from_secs(6));
+        hear(&mut world, viewer);
+        world.settle();
+        assert_eq!(world.pictures_of(viewer, STREAM), sent);
+    }
 }
 
 #[test]
@@ -399,7 +420,7 @@ fn a_viewer_that_comes_and_does_not_shake_hands_is_gone_at_the_deadline() {
     for second in 0..12 {
         let check = world.viewers[viewer].check_request(true);
         let answered = world.poke(path, &check).len();
-        assert_eq!(answered, usize::from(second < 10), "second {second}");
+        assert_eq!(answered, usize::from(second <= 10), "second {second}");
         world.run(Duration::from_secs(1));
     }
     assert!(world.is_gone(viewer) && !world.shards[0].knows(path));

@@ -23,8 +23,9 @@ pub const MAX_BUFFERED_BYTES: usize = 256 * 1024;
 const MAX_REFUSED_CHANNELS: u64 = 64;
 const MAX_LABEL_BYTES: usize = 256;
 const RECEIVE_BUFFER_BYTES: u32 = 256 * 1024;
-/// SCTP payload that fits a 1,200-byte datagram beside the headers of SCTP and DTLS.
-const MAX_PAYLOAD_BYTES: u32 = 1_120;
+/// SCTP payload of a packet. Beside the headers of SCTP and DTLS the datagram fits any path of 1,280 bytes also where
+/// sctp-proto bundles many small messages, whose padding and last header it does not count.
+const MAX_PAYLOAD_BYTES: u32 = 960;
 /// sctp-proto's own acknowledgement timers work in steps of this order; a wait this short costs nothing.
 const RTO_MIN_MS: u64 = 200;
 /// Chunk types by which a peer ends its association: ABORT, SHUTDOWN and what follows it (RFC 9260, section 3.2).

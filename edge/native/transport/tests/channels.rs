@@ -10,6 +10,9 @@ use proptest::prelude::*;
 use sctp_proto::PayloadProtocolIdentifier;
 use support::{ChannelPeer, Delivery};
 
+/// What a path of 1,280 bytes leaves beside the headers of IPv6, UDP and an encrypted DTLS record.
+const ROOM: usize = 1_280 - 40 - 8 - 13 - 8 - 16;
+
 /// Both sides over a link in memory, in virtual time.
 struct Pair {
     server: Channels,
@@ -46,7 +49,10 @@ impl Pair {
     fn collect(&mut self, events: Vec<ChannelEvent>) {
         for event in events {
             match event {
-                ChannelEvent::Transmit(packet) => self.to_client.push(packet.to_vec()),
+                ChannelEvent::Transmit(packet) => {
+                    assert!(packet.len() <= ROOM, "a packet of {} bytes", packet.len());
+                    self.to_client.push(packet.to_vec());
+                }
                 other => self.events.push(other),
             }
         }
@@ -259,6 +265,18 @@ fn text_for_a_peer_that_does_not_read_is_bounded_and_refused() {
     pair.run(Duration::from_secs(5));
     assert_eq!(pair.client.texts(0).len() * text.len(), taken, "what was taken arrives once the peer reads");
     assert!(pair.send_text("control", &text));
+}
+
+#[test]
+fn many_messages_of_any_size_arrive_in_packets_that_fit_any_path() {
+    for length in [1, 2, 3, 4, 5, 17, 100, 959, 960, 961, 3_000] {
+        let mut pair = Pair::with_channel("control");
+        pair.run(Duration::from_secs(1));
+        let text = "x".repeat(length);
+        let taken = (0..200).filter(|_| pair.send_text("control", &text)).count();
+        pair.run(Duration::from_secs(10));
+        assert!(taken > 50 && pair.client.texts(0).len() == taken, "{taken} messages of {length}");
+    }
 }
 
 #[test]
