@@ -18,7 +18,12 @@ from typing import Any
 import msgspec
 
 from benchmarks import encode_views, forward_input, render_views
+from edge.engine_choice import native_is_built
 from farstage import logs
+from farstage.bench.fanout import FanoutSettings
+from farstage.bench.fanout import measure as measure_fanout
+from farstage.bench.join import JoinSettings
+from farstage.bench.join import measure as measure_join
 from farstage.bench.latency import LatencySettings
 from farstage.bench.latency import measure as measure_latency
 from farstage.bench.machine import machine
@@ -39,7 +44,18 @@ def run(*, quick: bool, progress: Callable[[str], None]) -> dict[str, Any]:
     for renderer in ("cpu", "wgpu"):
         progress(f"render_views: {renderer}")
         results[f"render_views_{renderer}"] = asyncio.run(render_views.run(renderer, 0.2 if quick else 3.0))
+    if native_is_built():
+        results |= fan_out(quick=quick, progress=progress)
     return results
+
+
+def fan_out(*, quick: bool, progress: Callable[[str], None]) -> dict[str, Any]:
+    """The native engine's part."""
+    viewers, seconds = (50, 2.0) if quick else (1000, 15.0)
+    runs = [FanoutSettings(viewers, kbps, seconds) for kbps in (2500, 1000)]
+    fanouts = [msgspec.to_builtins(asyncio.run(measure_fanout(settings, progress))) for settings in runs]
+    joins = msgspec.to_builtins(asyncio.run(measure_join(JoinSettings(viewers), progress)))
+    return {"fanout": fanouts, "join": joins}
 
 
 def table(results: dict[str, Any]) -> str:
@@ -60,7 +76,30 @@ def table(results: dict[str, Any]) -> str:
             name = f"draw {size}, `{renderer}` on {found['device'].split(' (')[0]}"
             gain = rates["16"] / rates["1"]
             rows.append((name, f"{rates['1']} views/s alone, {rates['16']} in batches of 16 ({gain:.1f} times)"))
+    for fanout in results.get("fanout", ()):
+        name = f"{fanout['viewers']:,} viewers of one stream at {fanout['kbps'] / 1000:g} Mbit/s"
+        rows.append((f"{name}: CPU a packet, all in all", f"{fanout['cpu_us_per_packet']:.2f} µs"))
+        rows.append((f"{name}: ÷ bare encryption and sends", f"{fanout['ratio_to_ceiling']:.2f}"))
+        rows.append((f"{name}: edge to the client's kernel", in_short(fanout["edge_latency_ms"], "ms")))
+        rows.append((f"{name}: lost in the edge, memory each", lost_and_memory(fanout)))
+    if "join" in results:
+        rows += join_rows(results["join"])
     return "\n".join(["| what | figure |", "|---|---|", *(f"| {name} | {figure} |" for name, figure in rows)])
+
+
+def lost_and_memory(fanout: dict[str, Any]) -> str:
+    """Packets lost of those delivered, kilobytes a viewer."""
+    delivered = fanout["delivered_packets"] / 1e6
+    return f"{fanout['lost_packets']} of {delivered:.1f} million packets, {fanout['bytes_per_viewer'] / 1000:.0f} kB"
+
+
+def join_rows(join: dict[str, Any]) -> list[tuple[str, str]]:
+    """Everybody at once."""
+    name = f"{join['joined']:,} viewers join at once, engine on one core"
+    return [
+        (f"{name}: all connected", f"{join['seconds']:.2f} s, {join['cpu_ms_per_join']:.2f} ms of CPU each"),
+        (f"{name}: first picture after DTLS", in_short(join["first_frame_ms"], "ms")),
+    ]
 
 
 def in_short(percentiles: dict[str, float] | None, unit: str) -> str:

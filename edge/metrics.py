@@ -34,9 +34,7 @@ class EdgeCollector(Collector):
         yield self._input_to_packet()
         for name, value in dataclasses.asdict(self._hub.counters).items():
             yield CounterMetricFamily(f"farstage_edge_{name}", f"{name.replace('_', ' ')} since start", value)
-        refused = CounterMetricFamily(
-            "farstage_edge_refused", "Dropped or refused by the engine", labels=["reason"]
-        )
+        refused = CounterMetricFamily("farstage_edge_refused", "Dropped or refused by the engine", labels=["reason"])
         for reason, value in self._hub.engine.refusals().items():
             refused.add_metric([reason], value)
         yield refused

@@ -60,7 +60,7 @@ class LoopPosition:
         self._loop = loop
         self._next = 0
         self._count = 0
-        self._keyframe_at_s = float("-inf")
+        self._answered_at_s = float("-inf")
         self._keyframe_wanted = False
 
     def want_keyframe(self) -> None:
@@ -69,12 +69,12 @@ class LoopPosition:
 
     def advance(self, now_s: float) -> SourceFrame:
         """Return the picture due now."""
-        if self._keyframe_wanted and now_s - self._keyframe_at_s >= KEYFRAME_INTERVAL_S:
-            self._next = 0
+        if self._keyframe_wanted and now_s - self._answered_at_s >= KEYFRAME_INTERVAL_S:
+            self._next, self._answered_at_s = 0, now_s
         index = self._next
         self._next = (index + 1) % len(self._loop.payloads)
         if index == 0:
-            self._keyframe_at_s, self._keyframe_wanted = now_s, False
+            self._keyframe_wanted = False
         self._count += 1
         timestamp = self._count * CLOCK_HZ // self._loop.fps
         return SourceFrame(self._loop.payloads[index], index == 0, timestamp)

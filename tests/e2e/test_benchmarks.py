@@ -36,3 +36,11 @@ async def test_all_benchmarks_run_and_print_one_json_object(tmp_path: Path) -> N
         rates = results[f"render_views_{renderer}"]["views_per_s"]["1280x720"]
         assert set(rates) == {"1", "4", "16"}
         assert all(rate > 0 for rate in rates.values())
+    assert [fanout["kbps"] for fanout in results["fanout"]] == [2500, 1000]
+    for fanout in results["fanout"]:
+        assert fanout["joined"] == fanout["viewers"]
+        assert fanout["lost_packets"] == 0
+        assert fanout["ratio_to_ceiling"] > 1.0
+        assert fanout["delivered_packets"] > 50 * 30 * fanout["packets_a_picture"]
+    assert results["join"]["joined"] == 50
+    assert results["join"]["failures"] == {}

@@ -218,6 +218,17 @@ impl VideoSender {
         self.packets += u64::from(run.count);
     }
 
+    /// Whether a packet is still known.
+    pub fn can_repeat(&self, sequence: u16, stream: &Stream) -> bool {
+        self.find(sequence, stream).is_some()
+    }
+
+    fn find<'a>(&self, sequence: u16, stream: &'a Stream) -> Option<(u64, SentRun, &'a PacketizedFrame)> {
+        let full = self.extended(sequence)?;
+        let run = self.sent.iter().find(|run| (run.sequence..run.sequence + u64::from(run.count)).contains(&full))?;
+        Some((full, *run, stream.frame(run.frame)?))
+    }
+
     /// Send a packet again, if it is still known. With RTX as a packet of the repeat stream, else the very same bytes:
     /// a nonce must never meet two different packets.
     pub fn repeat(
@@ -228,10 +239,8 @@ impl VideoSender {
         times: impl Fn(Instant) -> Times,
         (path, out): (Path, &mut impl Outlet),
     ) -> Option<Sent> {
-        let full = self.extended(sequence)?;
-        let run = self.sent.iter().find(|run| (run.sequence..run.sequence + u64::from(run.count)).contains(&full))?;
+        let (full, run, frame) = self.find(sequence, stream)?;
         let offset = full - run.sequence;
-        let frame = stream.frame(run.frame)?;
         let packet = usize::from(run.first_packet) + offset as usize;
         let payload = frame.payload(packet);
         let mut stamp = Stamp {

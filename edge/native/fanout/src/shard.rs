@@ -306,16 +306,16 @@ impl Shard {
         watched.cache.push(Arc::clone(frame));
         watched.keyframe_wanted &= !frame.keyframe;
         let mut left = false;
-        for at in 0.. {
-            let Some(key) = self.streams.get(&stream).and_then(|watched| watched.viewers.get(at)).copied() else {
-                break;
-            };
+        let mut at = 0;
+        while let Some(key) = self.streams.get(&stream).and_then(|watched| watched.viewers.get(at)).copied() {
             let before = self.viewers.get(key).map_or(0, |entry| entry.viewer.packets_sent());
             self.pump_one(key, stream, now, out);
             if !left && self.viewers.get(key).is_some_and(|entry| entry.viewer.packets_sent() > before) {
                 left = true;
                 self.events.push(Event::PictureLeft(stream, frame.timestamp));
             }
+            // The place of a viewer that has ended is another's.
+            at += usize::from(self.viewers.contains(key));
         }
     }
 

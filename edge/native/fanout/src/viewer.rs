@@ -29,8 +29,8 @@ const GONE_AFTER: Duration = Duration::from_secs(20);
 const KEYFRAME_PATIENCE: Duration = Duration::from_millis(250);
 /// Packets of one probe at most.
 const MAX_PROBE_PACKETS: u16 = 128;
-/// Runs sent to one viewer in one go while it catches up.
-const MAX_RUNS_AT_ONCE: usize = 16;
+/// Packets sent to one viewer in one go while it catches up.
+const MAX_PACKETS_AT_ONCE: u16 = 704;
 
 /// A viewer that was answered and has not come yet.
 pub struct ViewerSetup {
@@ -221,11 +221,10 @@ impl Viewer {
         let may_send = self.consents(around.now);
         loop {
             match self.dtls.poll(around.scratch) {
-                Ok(DtlsEvent::Transmit(datagram)) => {
-                    if may_send {
-                        around.out.datagram(self.path, datagram);
-                    }
+                Ok(DtlsEvent::Transmit(datagram)) if may_send => {
+                    around.out.datagram(self.path, datagram);
                 }
+                Ok(DtlsEvent::Transmit(_)) => {}
                 Ok(DtlsEvent::Keys(keys)) => self.keys = Some(make_keys(&keys).ok_or(Ended)?),
                 Ok(DtlsEvent::Connected) => {
                     self.connected = true;
@@ -283,10 +282,8 @@ impl Viewer {
         let may_send = self.consents(around.now);
         loop {
             match self.dtls.poll(around.scratch).map_err(|_| Ended)? {
-                DtlsEvent::Transmit(datagram) => {
-                    if may_send {
-                        around.out.datagram(self.path, datagram);
-                    }
+                DtlsEvent::Transmit(datagram) if may_send => {
+                    around.out.datagram(self.path, datagram);
                 }
                 DtlsEvent::WakeAt(at) => {
                     self.wake_at = Some(at);
@@ -368,7 +365,8 @@ impl Viewer {
         }
         let rtt = self.feedback.rtt.unwrap_or_default();
         for sequence in missing {
-            if !self.feedback.budget.allows(*sequence, rtt, around.now) {
+            let is_known = self.video.can_repeat(*sequence, stream);
+            if !is_known || !self.feedback.budget.allows(*sequence, rtt, around.now) {
                 continue;
             }
             let times = |arrived| times_of(arrived, around.now, around.clock);
@@ -406,7 +404,7 @@ impl Viewer {
         stream: &Stream,
         around: &mut Surroundings<'_, O>,
     ) -> Pumped {
-        let mut budget = MAX_RUNS_AT_ONCE;
+        let mut budget = MAX_PACKETS_AT_ONCE;
         while position.frame < stream.next() {
             let Some(frame) = stream.frame(position.frame) else {
                 self.fall_to_newest(position, stream);
@@ -426,7 +424,7 @@ impl Viewer {
             if budget == 0 || !self.pacer.may_send(around.now) {
                 return Pumped::Behind;
             }
-            budget -= 1;
+            budget = budget.saturating_sub(run.count);
             let Some(keys) = &self.keys else { return Pumped::Done };
             let times = times_of(frame.arrived, around.now, around.clock);
             let out = (self.path, &mut *around.out);
