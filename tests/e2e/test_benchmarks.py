@@ -40,7 +40,7 @@ async def test_all_benchmarks_run_and_print_one_json_object(tmp_path: Path) -> N
     for fanout in results["fanout"]:
         assert fanout["joined"] == fanout["viewers"]
         assert fanout["lost_packets"] == 0
-        assert fanout["ratio_to_ceiling"] > 1.0
+        assert fanout["ratio_to_ceiling"] > 0.5
         assert fanout["delivered_packets"] > 50 * 30 * fanout["packets_a_picture"]
     assert results["join"]["joined"] == 50
     assert results["join"]["failures"] == {}

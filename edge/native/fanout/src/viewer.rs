@@ -252,9 +252,11 @@ impl Viewer {
         }
         let mut events = Vec::new();
         let channels = self.channels.get_or_insert_with(Channels::new);
+        let refused_before = channels.refused();
         for packet in packets {
             channels.handle(packet, around.now, &mut events);
         }
+        around.counters.messages_refused += channels.refused() - refused_before;
         self.take_channel_events(events, around)
     }
 
@@ -373,7 +375,10 @@ impl Viewer {
             let sent = self.video.repeat(&keys.sender, *sequence, stream, times, (self.path, &mut *around.out));
             if let Some(sent) = sent {
                 self.pacer.spend(sent.bytes);
-                self.feedback.sent(&sent, around.now);
+                // A copy has the transport-wide number that it had: its arrival was told, or is told as the first's.
+                if self.setup.agreement.video.rtx_payload.is_some() {
+                    self.feedback.sent(&sent, around.now);
+                }
             }
         }
     }
