@@ -94,10 +94,9 @@ fn probes_are_repeats_of_packets_that_the_viewer_has() {
 
 #[test]
 fn nothing_is_probed_without_a_repeat_stream_or_without_reports_of_arrivals() {
-    for offering in [
-        Offering { rtx: false, ..Offering::default() },
-        Offering { transport_cc: false, ..Offering::default() },
-    ] {
+    for offering in
+        [Offering { rtx: false, ..Offering::default() }, Offering { transport_cc: false, ..Offering::default() }]
+    {
         let (mut world, viewer) = behind_a_line(offering, 20_000_000);
         play(&mut world, viewer, 10, truth);
         assert!(world.viewers[viewer].repeats.is_empty() && world.viewers[viewer].replayed.is_empty());

@@ -325,7 +325,8 @@ fn requests_for_packets_that_nobody_has_are_ignored_and_cost_nothing() {
     let never_sent: Vec<u16> = (1..=120).map(|ahead| newest.sequence.wrapping_add(ahead * 50)).collect();
     let before_the_first: Vec<u16> = (1..=120).map(|back| first.wrapping_sub(back)).collect();
     let evicted: Vec<u16> = (0..120).map(|at| first.wrapping_add(at)).collect();
-    for (case, sequences) in [("never sent", never_sent), ("before the first", before_the_first), ("evicted", evicted)] {
+    for (case, sequences) in [("never sent", never_sent), ("before the first", before_the_first), ("evicted", evicted)]
+    {
         world.viewers[viewer].nack(&sequences);
         world.run(Duration::from_millis(100));
         assert!(world.viewers[viewer].repeats.is_empty(), "{case}");

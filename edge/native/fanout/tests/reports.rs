@@ -22,7 +22,8 @@ fn each_second_the_edge_reports_what_it_sent_and_when() {
     for report in &reports {
         // Both clocks of a report name one moment: that of the picture sent last, and what has passed since.
         let report_at = (0..10_000_000_u64).step_by(100).map(|us| world.start + Duration::from_micros(us));
-        let report_at = report_at.into_iter().find(|at| world.clock.ntp(*at) >= report.ntp).expect("a moment of the test");
+        let report_at =
+            report_at.into_iter().find(|at| world.clock.ntp(*at) >= report.ntp).expect("a moment of the test");
         let before: Vec<_> = client.video.iter().filter(|media| media.at <= report_at).collect();
         let newest = before.last().expect("packets before the report");
         let since = report_at - newest.at;

@@ -111,7 +111,9 @@ fn a_voice_that_was_overtaken_or_repeated_or_is_empty_is_not_told() {
 
 #[test]
 fn a_voice_that_was_not_agreed_to_is_not_told() {
-    for (direction, payload_type) in [(Some("recvonly"), OPUS), (Some("inactive"), OPUS), (None, OPUS), (Some("sendrecv"), 9)] {
+    for (direction, payload_type) in
+        [(Some("recvonly"), OPUS), (Some("inactive"), OPUS), (None, OPUS), (Some("sendrecv"), 9)]
+    {
         let mut world = World::new();
         let viewer = world.join(Offering { audio: direction, ..Offering::default() }, STREAM);
         world.viewers[viewer].speak(1, FRAME_TICKS, payload_type, b"voice");

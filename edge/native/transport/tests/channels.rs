@@ -20,15 +20,15 @@ struct Pair {
     now: Instant,
     events: Vec<ChannelEvent>,
     /// Packets on the way to the server and to the client.
-    to_server: Vec<Vec<u8>>,
-    to_client: Vec<Vec<u8>>,
+    feed_server: Vec<Vec<u8>>,
+    feed_client: Vec<Vec<u8>>,
 }
 
 impl Pair {
     fn new() -> Self {
         let (server, client) = (Channels::new(), ChannelPeer::new());
-        let (to_server, to_client) = (Vec::new(), Vec::new());
-        Self { server, client, now: Instant::now(), events: Vec::new(), to_server, to_client }
+        let (feed_server, feed_client) = (Vec::new(), Vec::new());
+        Self { server, client, now: Instant::now(), events: Vec::new(), feed_server, feed_client }
     }
 
     fn established() -> Self {
@@ -51,7 +51,7 @@ impl Pair {
             match event {
                 ChannelEvent::Transmit(packet) => {
                     assert!(packet.len() <= ROOM, "a packet of {} bytes", packet.len());
-                    self.to_client.push(packet.to_vec());
+                    self.feed_client.push(packet.to_vec());
                 }
                 other => self.events.push(other),
             }
@@ -61,10 +61,10 @@ impl Pair {
     /// Packets that the client sends now go on their way.
     fn flush_client(&mut self) {
         let packets = self.client.transmit(self.now);
-        self.to_server.extend(packets.iter().map(|packet| packet.to_vec()));
+        self.feed_server.extend(packets.iter().map(|packet| packet.to_vec()));
     }
 
-    fn to_server(&mut self, packet: &[u8]) {
+    fn feed_server(&mut self, packet: &[u8]) {
         let mut events = Vec::new();
         self.server.handle(packet, self.now, &mut events);
         self.collect(events);
@@ -74,12 +74,13 @@ impl Pair {
     fn settle(&mut self) {
         loop {
             self.flush_client();
-            let (to_server, to_client) = (std::mem::take(&mut self.to_server), std::mem::take(&mut self.to_client));
-            if to_server.is_empty() && to_client.is_empty() {
+            let (feed_server, feed_client) =
+                (std::mem::take(&mut self.feed_server), std::mem::take(&mut self.feed_client));
+            if feed_server.is_empty() && feed_client.is_empty() {
                 return;
             }
-            to_server.iter().for_each(|packet| self.to_server(packet));
-            to_client.iter().for_each(|packet| self.client.handle(packet, self.now));
+            feed_server.iter().for_each(|packet| self.feed_server(packet));
+            feed_client.iter().for_each(|packet| self.client.handle(packet, self.now));
         }
     }
 
@@ -151,14 +152,14 @@ fn an_ordered_channel_waits_for_what_was_overtaken_and_an_unordered_one_does_not
         pair.take_events();
         pair.client.send_text(4, "first");
         pair.flush_client();
-        let late = std::mem::take(&mut pair.to_server);
+        let late = std::mem::take(&mut pair.feed_server);
         pair.client.send_text(4, "second");
         pair.flush_client();
-        let early = std::mem::take(&mut pair.to_server);
-        early.iter().for_each(|packet| pair.to_server(packet));
+        let early = std::mem::take(&mut pair.feed_server);
+        early.iter().for_each(|packet| pair.feed_server(packet));
         let expected = if unordered { vec![message("input", b"second")] } else { vec![] };
         assert_eq!(pair.take_events(), expected);
-        late.iter().for_each(|packet| pair.to_server(packet));
+        late.iter().for_each(|packet| pair.feed_server(packet));
         let expected: &[&[u8]] = if unordered { &[b"first"] } else { &[b"first", b"second"] };
         let expected: Vec<ChannelEvent> = expected.iter().map(|data| message("input", data)).collect();
         assert_eq!(pair.take_events(), expected);
@@ -169,12 +170,12 @@ fn an_ordered_channel_waits_for_what_was_overtaken_and_an_unordered_one_does_not
 fn a_lost_packet_is_sent_again_on_a_reliable_channel() {
     let mut pair = Pair::with_channel("control");
     assert!(pair.send_text("control", "kept"));
-    pair.to_client.clear();
+    pair.feed_client.clear();
     pair.run(Duration::from_secs(2));
     assert_eq!(pair.client.texts(0), ["kept"]);
     pair.client.send_text(0, "also kept");
     pair.flush_client();
-    pair.to_server.clear();
+    pair.feed_server.clear();
     pair.run(Duration::from_secs(5));
     assert_eq!(pair.take_events(), [message("control", b"also kept")]);
 }
@@ -325,7 +326,7 @@ fn a_second_association_does_not_disturb_the_first() {
     let mut pair = Pair::with_channel("control");
     for _ in 0..100 {
         let first_packets = ChannelPeer::new().transmit(pair.now);
-        first_packets.iter().for_each(|packet| pair.to_server(packet));
+        first_packets.iter().for_each(|packet| pair.feed_server(packet));
     }
     pair.client.send_text(0, "undisturbed");
     pair.settle();
@@ -338,15 +339,15 @@ fn a_peer_that_aborts_is_lost_once() {
     pair.client.send_text(0, "last words");
     pair.flush_client();
     // An ABORT with the tag that the client's packets carry (RFC 9260, section 3.3.7).
-    let mut abort = pair.to_server[0][..12].to_vec();
+    let mut abort = pair.feed_server[0][..12].to_vec();
     abort[8..12].fill(0);
     abort.extend_from_slice(&[6, 0, 0, 4]);
     let checksum = crc32c(&abort).to_le_bytes();
     abort[8..12].copy_from_slice(&checksum);
     pair.settle();
     assert_eq!(pair.take_events(), [message("control", b"last words")]);
-    pair.to_server(&abort);
-    pair.to_server(&abort);
+    pair.feed_server(&abort);
+    pair.feed_server(&abort);
     assert_eq!(pair.take_events(), [ChannelEvent::Lost]);
     assert!(!pair.send_text("control", "gone"));
 }
@@ -377,10 +378,10 @@ proptest! {
         let mut pair = Pair::with_channel("control");
         pair.client.send_text(0, "template");
         pair.flush_client();
-        let head = pair.to_server[0][..8].to_vec();
+        let head = pair.feed_server[0][..8].to_vec();
         for packet in packets {
             let packet = if repair { sealed([head.clone(), vec![0; 4], packet].concat()) } else { packet };
-            pair.to_server(&packet);
+            pair.feed_server(&packet);
         }
         pair.run(Duration::from_secs(1));
     }
@@ -392,12 +393,12 @@ proptest! {
         let mut pair = Pair::with_channel("control");
         pair.client.send_text(0, &text);
         pair.flush_client();
-        let mut packet = pair.to_server[0].clone();
+        let mut packet = pair.feed_server[0].clone();
         packet.truncate(cut);
         if let Some(byte) = packet.get_mut(at) {
             *byte = value;
         }
-        pair.to_server(&sealed(packet));
+        pair.feed_server(&sealed(packet));
         pair.run(Duration::from_secs(1));
     }
 }
