@@ -124,7 +124,8 @@ fn arrivals_of_a_viewer_that_did_not_agree_to_report_them_count_for_nothing() {
 
 #[test]
 fn lies_about_arrivals_never_raise_the_estimate_beyond_the_ceiling() {
-    let lies: [(&str, fn(usize, u64) -> Option<i64>); 6] = [
+    type Lie = fn(usize, u64) -> Option<i64>;
+    let lies: [(&str, Lie); 6] = [
         ("all at once", |_, _| Some(5_000_000)),
         ("backwards", |at, _| Some(100_000_000 - at as i64)),
         ("much too fast", |_, now_us| Some((now_us / 50) as i64)),

@@ -267,7 +267,8 @@ fn several_viewers_that_fail_at_the_same_picture_cost_the_others_nothing() {
 
 #[test]
 fn a_panic_wherever_a_viewer_is_handled_is_caught() {
-    let handle: [(&str, fn(&mut World, usize)); 5] = [
+    type Handling = fn(&mut World, usize);
+    let handle: [(&str, Handling); 5] = [
         ("a check", |world, viewer| {
             let (check, path) = (world.viewers[viewer].check_request(true), world.viewers[viewer].path);
             world.deliver(path, &check);

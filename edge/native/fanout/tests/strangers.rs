@@ -238,8 +238,6 @@ fn targets() -> (World, usize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
     #[test]
     fn no_random_datagram_is_answered(datagrams in proptest::collection::vec(
         (proptest::collection::vec(any::<u8>(), 0..200), 0_u8..4), 1..20,

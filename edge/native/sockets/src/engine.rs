@@ -292,6 +292,9 @@ struct BoundSockets {
 fn bind_all(addresses: &[IpAddr], port: u16, shards: usize) -> io::Result<BoundSockets> {
     const ATTEMPTS: usize = 16;
     let mut last = io::Error::new(io::ErrorKind::InvalidInput, "no address to bind");
+    if addresses.is_empty() {
+        return Err(last);
+    }
     for _ in 0..if port == 0 { ATTEMPTS } else { 1 } {
         match bind_on(addresses, port, shards) {
             Ok(bound) => return Ok(bound),

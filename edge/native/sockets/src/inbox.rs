@@ -17,8 +17,8 @@ pub enum Item {
     Command(Command),
     /// A datagram of one of its viewers that reached another shard.
     Stray(Path, Vec<u8>),
-    /// A connection of one of its viewers that another shard accepted, and the frame that told.
-    Adopt(Connection, Vec<u8>),
+    /// A connection of one of its viewers that another shard accepted, the frame that told, and those that came with it.
+    Adopt(Connection, Vec<Vec<u8>>),
     /// End.
     Stop,
 }
@@ -85,3 +85,6 @@ impl Outbox {
         std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,3 +125,6 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

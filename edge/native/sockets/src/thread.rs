@@ -176,7 +176,7 @@ impl ShardThread {
                 Item::Stray(path, mut datagram) => {
                     self.shard.datagram(path, &mut datagram, now, &mut self.sockets);
                 }
-                Item::Adopt(connection, frame) => self.adopt(connection, frame, now),
+                Item::Adopt(connection, frames) => self.adopt(connection, frames, now),
                 Item::Stop => self.stopped = true,
             }
         }
@@ -221,10 +221,10 @@ impl ShardThread {
         }
     }
 
-    fn adopt(&mut self, connection: Connection, mut frame: Vec<u8>, now: Instant) {
+    fn adopt(&mut self, connection: Connection, frames: Vec<Vec<u8>>, now: Instant) {
         let path = Path::Tcp(connection.number, connection.peer);
         self.keep(connection);
-        self.take_frame(path, &mut frame, now);
+        self.take_frames(path, frames, now);
     }
 
     fn serve_connection(&mut self, number: u64) {
@@ -234,9 +234,7 @@ impl ShardThread {
         let path = Path::Tcp(number, connection.peer);
         let mut frames = Vec::new();
         let open = connection.receive(&mut frames);
-        for mut frame in frames {
-            self.take_frame(path, &mut frame, now);
-        }
+        self.take_frames(path, frames, now);
         if !open {
             self.disconnect(path, number);
         } else if let Some(connection) = self.sockets.connections.get(&number) {
@@ -244,15 +242,19 @@ impl ShardThread {
         }
     }
 
-    fn take_frame(&mut self, path: Path, frame: &mut [u8], now: Instant) {
-        let arrival = self.shard.datagram(path, frame, now, &mut self.sockets);
+    fn take_frames(&mut self, path: Path, mut frames: Vec<Vec<u8>>, now: Instant) {
         let Path::Tcp(number, _) = path else { return };
-        if let Arrival::Forward(to) = arrival {
-            if let Some(connection) = self.sockets.connections.remove(&number) {
-                self.poller.forget(connection.fd());
-                forward(&self.inboxes, to, Item::Adopt(connection, frame.to_vec()));
+        for at in 0..frames.len() {
+            let arrival = self.shard.datagram(path, &mut frames[at], now, &mut self.sockets);
+            if let Arrival::Forward(to) = arrival {
+                if let Some(connection) = self.sockets.connections.remove(&number) {
+                    self.poller.forget(connection.fd());
+                    forward(&self.inboxes, to, Item::Adopt(connection, frames.split_off(at)));
+                }
+                return;
             }
-        } else if self.shard.knows(path)
+        }
+        if self.shard.knows(path)
             && let Some(connection) = self.sockets.connections.get_mut(&number)
         {
             connection.proved = true;

@@ -368,8 +368,6 @@ fn sealed(mut packet: Vec<u8>) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
-
     #[test]
     fn takes_any_packet_without_panic(
         packets in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..80), 1..12),

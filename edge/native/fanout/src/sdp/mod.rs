@@ -5,10 +5,12 @@
 //! for DTLS.
 
 mod answer;
+mod direction;
 mod offer;
 
 pub use answer::{Agreement, AudioAgreement, Local, Ssrcs, VideoAgreement, Wanted, answer};
-pub use offer::{Direction, Kind, MAX_SECTIONS, Offer, Payload, Section, Setup};
+pub use direction::Direction;
+pub use offer::{Kind, MAX_SECTIONS, Offer, Payload, Section, Setup};
 
 /// Header extensions the engine writes (RFC 8285).
 pub const TRANSPORT_CC_URI: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";

@@ -1,6 +1,6 @@
 //! Offers: the parser, and what it found.
 
-use super::{SdpError, refuse};
+use super::{Direction, SdpError, refuse};
 
 /// Media sections of one offer.
 pub const MAX_SECTIONS: usize = 8;
@@ -9,6 +9,8 @@ const MAX_PAYLOADS: usize = 64;
 const MAX_LINE_BYTES: usize = 4_096;
 const MAX_MID_BYTES: usize = 32;
 const MAX_CREDENTIAL_BYTES: usize = 256;
+/// What is kept of `rtcp-fb`; lines for all payload types would otherwise multiply what an offer makes us keep.
+const KNOWN_FEEDBACK: [&str; 5] = ["nack", "nack pli", "ccm fir", "goog-remb", "transport-cc"];
 
 /// What a section carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,59 +25,6 @@ pub enum Kind {
     Other,
 }
 
-/// Which way media goes, as the section's author sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// Both ways; the default (RFC 8866, section 6.7).
-    SendRecv,
-    /// From the author.
-    SendOnly,
-    /// To the author.
-    RecvOnly,
-    /// Neither way.
-    Inactive,
-}
-
-impl Direction {
-    fn parse(attribute: &str) -> Option<Self> {
-        match attribute {
-            "sendrecv" => Some(Self::SendRecv),
-            "sendonly" => Some(Self::SendOnly),
-            "recvonly" => Some(Self::RecvOnly),
-            "inactive" => Some(Self::Inactive),
-            _ => None,
-        }
-    }
-
-    /// Whether its author sends.
-    pub fn sends(self) -> bool {
-        matches!(self, Self::SendRecv | Self::SendOnly)
-    }
-
-    /// Whether its author receives.
-    pub fn receives(self) -> bool {
-        matches!(self, Self::SendRecv | Self::RecvOnly)
-    }
-
-    /// The same, as the other side says it.
-    pub fn reversed(self) -> Self {
-        match self {
-            Self::SendOnly => Self::RecvOnly,
-            Self::RecvOnly => Self::SendOnly,
-            same => same,
-        }
-    }
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::SendRecv => "sendrecv",
-            Self::SendOnly => "sendonly",
-            Self::RecvOnly => "recvonly",
-            Self::Inactive => "inactive",
-        }
-    }
-}
-
 /// One payload type of a section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payload {
@@ -85,7 +34,7 @@ pub struct Payload {
     pub encoding: String,
     /// The `fmtp` parameters as offered; empty without.
     pub format: String,
-    /// The `rtcp-fb` lines as offered.
+    /// The `rtcp-fb` lines that are known, as offered.
     pub feedback: Vec<String>,
 }
 
@@ -201,6 +150,10 @@ impl Reader {
         if line.len() > MAX_LINE_BYTES {
             return refuse(format!("a line has {} bytes; the limit is {MAX_LINE_BYTES}", line.len()));
         }
+        // An answer repeats some of an offer: nothing of it may end a line there.
+        if line.contains(|c: char| c.is_control() && c != '\t') {
+            return refuse("a line has a control character");
+        }
         match line.get(..2) {
             Some("m=") => self.take_section(&line[2..]),
             Some("a=") => self.take_attribute(&line[2..]),
@@ -211,6 +164,10 @@ impl Reader {
     fn take_section(&mut self, media: &str) -> Result<(), SdpError> {
         if self.sections.len() == MAX_SECTIONS {
             return refuse(format!("the offer has more media sections than the limit of {MAX_SECTIONS}"));
+        }
+        let is_word = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_graphic());
+        if media.split(' ').count() < 4 || !media.split(' ').all(is_word) {
+            return refuse("a media line must have a kind, a port, a protocol and formats (RFC 8866, section 5.14)");
         }
         let mut words = media.split(' ');
         let name = words.next().unwrap_or_default();
@@ -318,7 +275,7 @@ fn parse_digest(text: &str) -> Option<[u8; 32]> {
     let mut digest = [0; 32];
     let mut parts = text.trim().split(':');
     for byte in &mut digest {
-        let part = parts.next().filter(|part| part.len() == 2)?;
+        let part = parts.next().filter(|part| part.len() == 2 && part.bytes().all(|c| c.is_ascii_hexdigit()))?;
         *byte = u8::from_str_radix(part, 16).ok()?;
     }
     parts.next().is_none().then_some(digest)
@@ -354,12 +311,12 @@ fn with_payload(section: &mut Section, value: &str, set: impl FnOnce(&mut Payloa
 }
 
 fn take_feedback(section: &mut Section, value: &str) {
-    const MOST_LINES: usize = 16;
     let Some((number, text)) = value.split_once(' ') else { return };
     let number = number.parse::<u8>().ok();
+    let Some(known) = KNOWN_FEEDBACK.iter().find(|known| **known == text.trim()) else { return };
     for payload in &mut section.payloads {
-        if number.is_none_or(|n| n == payload.number) && payload.feedback.len() < MOST_LINES {
-            payload.feedback.push(text.trim().to_owned());
+        if number.is_none_or(|n| n == payload.number) && !payload.feedback.iter().any(|line| line == known) {
+            payload.feedback.push((*known).to_owned());
         }
     }
 }
