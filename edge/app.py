@@ -60,6 +60,10 @@ class EdgeSettings:
     """0: what the engine serves well on this machine."""
     host_addresses: tuple[str, ...] = ()
     """Addresses to offer in ICE; empty means all of the machine's but loopback."""
+    announced_addresses: tuple[str, ...] = ()
+    """Named in answers instead of `host_addresses` (native engine); empty: those themselves."""
+    playout_delay_ms: tuple[int, int] = (0, 100)
+    """Least and most a browser may hold pictures back (native engine)."""
     media_port: int = 0
     """UDP and TCP port of all viewers (native engine); 0: a free one."""
     shards: int = 0
@@ -80,7 +84,14 @@ def make_engine(hub: StreamHub, settings: EdgeSettings) -> MediaEngine:
         return AiortcEngine(hub, settings.host_addresses)
     from edge.native_engine import NativeEngine
 
-    return NativeEngine(hub, settings.host_addresses, port=settings.media_port, shards=settings.shards)
+    return NativeEngine(
+        hub,
+        settings.host_addresses,
+        port=settings.media_port,
+        shards=settings.shards,
+        announced=settings.announced_addresses,
+        playout_delay_ms=settings.playout_delay_ms,
+    )
 
 
 def default_viewers(engine: MediaEngine) -> int:

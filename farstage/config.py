@@ -55,9 +55,8 @@ class EdgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Section `edge`. Empty URLs follow from `host` and `port`; `host_addresses` are those offered in ICE.
 
     `engine`: auto, native, aiortc. `media_port`: UDP and TCP, 0 for a free one; `shards`: threads, 0 for one a core;
-    `max_viewers` 0: 64 with aiortc, 1,000 a core with the native engine.
-
-    `drain_s`: how long SIGTERM waits for the work to go elsewhere; unset: 10, and 0 for children of `farstage up`.
+    `max_viewers` 0: 64 with aiortc, 1,000 a core with the native engine. `announced_addresses` are named in answers
+    where the network translates addresses; `playout_delay_ms`: the most a browser may hold pictures back.
     """
 
     id: str = "edge-1"
@@ -71,7 +70,9 @@ class EdgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
     engine: str = AUTO
     max_viewers: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     host_addresses: list[str] = []
+    announced_addresses: list[str] = []
     media_port: Annotated[int, Meta(ge=0, le=65_535)] = 0
+    playout_delay_ms: Annotated[int, Meta(ge=0, le=40_000)] = 100
     shards: Annotated[int, Meta(ge=0, le=64)] = 0
     drain_s: Seconds | None = None
 

@@ -74,7 +74,9 @@ def edge_app(config: EdgeConfig) -> web.Application:
         engine=config.engine,
         max_viewers=config.max_viewers,
         host_addresses=tuple(config.host_addresses),
+        announced_addresses=tuple(config.announced_addresses),
         media_port=config.media_port,
+        playout_delay_ms=(0, config.playout_delay_ms),
         shards=config.shards,
         drain_s=DRAIN_S if config.drain_s is None else config.drain_s,
     )
