@@ -1,5 +1,6 @@
 //! UDP with as few system calls as the kernel allows: many datagrams in one receive, one picture in one send.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -40,7 +41,7 @@ impl SendMode {
 /// A non-blocking UDP socket that shares its port with those of other shards.
 pub struct Udp {
     socket: UdpSocket,
-    mode: SendMode,
+    mode: Cell<SendMode>,
 }
 
 /// Room for the datagrams of one receive.
@@ -108,17 +109,17 @@ impl Udp {
         }
         bind(&socket, address)?;
         let mode = if supports_gso(socket.as_raw_fd()) { SendMode::Gso } else { SendMode::Sendmmsg };
-        Ok(Self { socket: UdpSocket::from(socket), mode })
+        Ok(Self { socket: UdpSocket::from(socket), mode: Cell::new(mode) })
     }
 
     /// How runs are sent, found out when bound.
     pub fn mode(&self) -> SendMode {
-        self.mode
+        self.mode.get()
     }
 
     /// Send runs in this mode from now on, to compare.
-    pub fn set_mode(&mut self, mode: SendMode) {
-        self.mode = mode;
+    pub fn set_mode(&self, mode: SendMode) {
+        self.mode.set(mode);
     }
 
     /// Where it is bound.
@@ -134,11 +135,16 @@ impl Udp {
     /// Send `buffer` as datagrams of `segment` bytes, the last may be shorter. Returns false when there is no room now;
     /// what the network refuses for good counts as sent, as a lost datagram would.
     pub fn send(&self, to: SocketAddr, buffer: &[u8], segment: usize) -> bool {
-        let sent = match self.mode {
+        let mut sent = match self.mode.get() {
             _ if segment >= buffer.len() => self.send_one(to, buffer, None),
             SendMode::Gso => self.send_gso(to, buffer, segment),
             SendMode::Sendmmsg => self.send_many(to, buffer, segment),
         };
+        if matches!(&sent, Err(error) if error.raw_os_error() == Some(libc::EIO)) && self.mode.get() == SendMode::Gso {
+            // The way out has a device that cannot checksum what would be cut: send one by one from now on.
+            self.mode.set(SendMode::Sendmmsg);
+            sent = self.send_many(to, buffer, segment);
+        }
         match sent {
             Ok(()) => true,
             Err(error) => !matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS)),

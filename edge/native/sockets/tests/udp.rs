@@ -51,7 +51,7 @@ fn both_modes_deliver_the_same_datagrams_in_order() {
         (SEND_BUFFER_BYTES / 2, 257),
     ];
     for local in families() {
-        let mut sender = Udp::bind(local, false).unwrap();
+        let sender = Udp::bind(local, false).unwrap();
         for mode in modes(&sender) {
             sender.set_mode(mode);
             let socket = receiver(local);
@@ -115,7 +115,7 @@ fn empty_and_oversized_datagrams_are_taken_within_bounds() {
 #[test]
 fn what_the_network_refuses_counts_as_sent() {
     for local in families() {
-        let mut sender = Udp::bind(local, false).unwrap();
+        let sender = Udp::bind(local, false).unwrap();
         for mode in modes(&sender) {
             sender.set_mode(mode);
             let closed = receiver(local).local_addr().unwrap();

@@ -1,0 +1,180 @@
+//! What goes out to one viewer: its place in the stream, what is sent from there, and what is sent again.
+
+use std::time::{Duration, Instant};
+
+use super::{Surroundings, Viewer};
+use crate::clock::WireClock;
+use crate::outlet::Outlet;
+use crate::sender::Times;
+use crate::stream::Stream;
+
+/// How much longer than a round trip a keyframe may take to be decoded.
+const KEYFRAME_PATIENCE: Duration = Duration::from_millis(250);
+/// Packets of one probe at most.
+const MAX_PROBE_PACKETS: u16 = 128;
+/// Packets sent to one viewer in one go while it catches up.
+const MAX_PACKETS_AT_ONCE: u16 = 704;
+
+/// A viewer's position among the stream's pictures.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Position {
+    frame: u64,
+    run: usize,
+    awaiting_keyframe: bool,
+}
+
+/// What a pump did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pumped {
+    /// All that was there is sent.
+    Done,
+    /// More is there, for when there is credit or room.
+    Behind,
+    /// The viewer waits for a keyframe that nobody has.
+    NeedsKeyframe,
+}
+
+impl Viewer {
+    /// A keyframe is asked for. What is sent before it comes could not be decoded and would only stand in its way, so
+    /// nothing is. Returns false while the last keyframe may still be on its way: its viewer asks again if it is not.
+    pub(super) fn lost_the_picture(&mut self, stream: Option<&Stream>, now: Instant) -> bool {
+        let patience = self.feedback.rtt.unwrap_or_default() + KEYFRAME_PATIENCE;
+        if self.keyframe_sent.is_some_and(|sent| now.saturating_duration_since(sent) < patience) {
+            return false;
+        }
+        if let (Some(position), Some(stream)) = (&mut self.position, stream) {
+            let sending_one = stream.frame(position.frame).is_some_and(|frame| frame.keyframe);
+            if !sending_one {
+                *position = Position { frame: stream.next(), run: 0, awaiting_keyframe: true };
+            }
+        }
+        true
+    }
+
+    pub(super) fn repeat<O: Outlet>(&mut self, missing: &[u16], stream: &Stream, around: &mut Surroundings<'_, O>) {
+        let Some(keys) = &self.keys else { return };
+        if !self.consents(around.now) {
+            return;
+        }
+        let rtt = self.feedback.rtt.unwrap_or_default();
+        for sequence in missing {
+            let is_known = self.video.can_repeat(*sequence, stream);
+            if !is_known || !self.feedback.budget.allows(*sequence, rtt, around.now) {
+                continue;
+            }
+            let times = |arrived| times_of(arrived, around.now, around.clock);
+            let sent = self.video.repeat(&keys.sender, *sequence, stream, times, (self.path, &mut *around.out));
+            if let Some(sent) = sent {
+                self.pacer.spend(sent.bytes);
+                // A copy has the transport-wide number that it had: its arrival was told, or is told as the first's.
+                if self.setup.agreement.video.rtx_payload.is_some() {
+                    self.feedback.sent(&sent, around.now);
+                }
+            }
+        }
+    }
+
+    /// Send what the stream has beyond the viewer's position, as far as credit and room go.
+    pub fn pump<O: Outlet>(&mut self, stream: &Stream, around: &mut Surroundings<'_, O>) -> Pumped {
+        if self.keys.is_none() || !self.connected || !self.consents(around.now) {
+            return Pumped::Done;
+        }
+        let mut position = self.position.unwrap_or_else(|| self.start(stream, around.now));
+        let pumped = self.send_from(&mut position, stream, around);
+        self.position = Some(position);
+        pumped
+    }
+
+    fn start(&self, stream: &Stream, now: Instant) -> Position {
+        match stream.fresh_group(now) {
+            Some(frame) => Position { frame, run: 0, awaiting_keyframe: false },
+            None => Position { frame: stream.next().saturating_sub(1), run: 0, awaiting_keyframe: true },
+        }
+    }
+
+    fn send_from<O: Outlet>(
+        &mut self,
+        position: &mut Position,
+        stream: &Stream,
+        around: &mut Surroundings<'_, O>,
+    ) -> Pumped {
+        let mut budget = MAX_PACKETS_AT_ONCE;
+        while position.frame < stream.next() {
+            let Some(frame) = stream.frame(position.frame) else {
+                self.fall_to_newest(position, stream);
+                continue;
+            };
+            if position.awaiting_keyframe && !frame.keyframe {
+                self.frames_skipped += 1;
+                position.frame += 1;
+                continue;
+            }
+            position.awaiting_keyframe = false;
+            let Some(run) = frame.runs.get(position.run).copied() else {
+                position.frame += 1;
+                position.run = 0;
+                continue;
+            };
+            if budget == 0 || !self.pacer.may_send(around.now) {
+                return Pumped::Behind;
+            }
+            budget = budget.saturating_sub(run.count);
+            let Some(keys) = &self.keys else { return Pumped::Done };
+            let times = times_of(frame.arrived, around.now, around.clock);
+            let out = (self.path, &mut *around.out);
+            let Some(sent) = self.video.send_run(&keys.sender, (position.frame, frame), run, times, out) else {
+                return Pumped::Behind;
+            };
+            position.run += 1;
+            if frame.keyframe {
+                self.keyframe_sent = Some(around.now);
+            }
+            self.sent_bytes += u64::from(sent.bytes);
+            self.pacer.spend(sent.bytes);
+            self.feedback.budget.earn(u32::from(sent.packets));
+            self.feedback.sent(&sent, around.now);
+        }
+        if position.awaiting_keyframe { Pumped::NeedsKeyframe } else { Pumped::Done }
+    }
+
+    /// The stream has moved on beyond what it keeps: nothing can be decoded before the next keyframe.
+    fn fall_to_newest(&mut self, position: &mut Position, stream: &Stream) {
+        let newest = stream.next().saturating_sub(1);
+        self.frames_skipped += newest.saturating_sub(position.frame);
+        *position = Position { frame: newest, run: 0, awaiting_keyframe: true };
+    }
+
+    /// Sound for this viewer.
+    pub fn send_audio<O: Outlet>(&mut self, timestamp: u32, opus_frame: &[u8], around: &mut Surroundings<'_, O>) {
+        if !self.connected || !self.consents(around.now) {
+            return;
+        }
+        if let (Some(keys), Some(audio)) = (&self.keys, &mut self.audio) {
+            self.sent_bytes += opus_frame.len() as u64;
+            audio.send(&keys.sender, timestamp, opus_frame, self.path, around.out);
+        }
+    }
+
+    /// Send packets again that the viewer has, as a burst whose arrival shows what the line takes.
+    pub(super) fn probe<O: Outlet>(&mut self, bytes: u32, stream: &Stream, around: &mut Surroundings<'_, O>) {
+        let Some(keys) = &self.keys else { return };
+        if !self.consents(around.now) {
+            return;
+        }
+        let mut left = i64::from(bytes);
+        for sequence in self.video.recent(MAX_PROBE_PACKETS) {
+            let times = |arrived| times_of(arrived, around.now, around.clock);
+            let sent = self.video.repeat(&keys.sender, sequence, stream, times, (self.path, &mut *around.out));
+            let Some(sent) = sent else { return };
+            self.feedback.probed(&sent, around.now);
+            left -= i64::from(sent.bytes);
+            if left <= 0 {
+                return;
+            }
+        }
+    }
+}
+
+fn times_of(arrived: Instant, now: Instant, clock: &WireClock) -> Times {
+    Times { capture_ntp: clock.ntp(arrived), send_ntp: clock.ntp(now) }
+}
