@@ -293,8 +293,11 @@ async def test_two_viewers_share_a_stream_and_a_slow_start_harms_neither(engine)
         async with viewing(media, settings("s2", profile=H264Profile.CONSTRAINED_BASELINE)) as second:
             await soon(handler.connected.get())
             before = first.pictures.qsize()
-            both = lambda: second.pictures.qsize() >= 5 and first.pictures.qsize() >= before + 5  # noqa: E731
-            await play_until(media, camera, both, asked=handler)
+
+            def both_go_on() -> bool:
+                return second.pictures.qsize() >= 5 and first.pictures.qsize() >= before + 5
+
+            await play_until(media, camera, both_go_on, asked=handler)
 
 
 async def test_storm_of_repeat_requests_is_answered_within_a_budget(engine) -> None:
