@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 
 from broker.protocol import Codec, EndReason
 from edge import ice_guard
-from edge.engine import VIEWER_STATISTICS, MediaFrame, OfferError, ViewerHandler, ViewerSettings
+from edge.engine import VIEWER_STATISTICS, MediaFrame, OfferError, ViewerHandler, ViewerSettings, check_fragment
 from edge.profiles import answerable_profiles
 from edge.retransmission import RetransmissionBudget
 
@@ -58,7 +58,6 @@ CONNECT_TIMEOUT_S = 20.0
 _VIDEO_TIME_BASE = fractions.Fraction(1, 90_000)
 _AUDIO_TIME_BASE = fractions.Fraction(1, 48_000)
 _CANDIDATE_LINE = re.compile(r"^a=(candidate:.*|end-of-candidates)\r?\n", re.MULTILINE)
-_FRAGMENT_LINE = re.compile(r"^[a-z]=[^\r\n]{0,1024}$")
 
 
 _MAIN_FAMILY = ("4d001f", "64001f", "640c1f")
@@ -356,9 +355,7 @@ class AiortcEngine:
 
     async def trickle(self, session: str, fragment: str) -> None:
         """See `MediaEngine.trickle`; candidates are checked for form and not used, as ICE here is passive."""
-        for line in fragment.splitlines():
-            if line and not _FRAGMENT_LINE.match(line):
-                raise OfferError(f"not a line of an SDP fragment (RFC 8840): {line[:80]!r}")
+        check_fragment(fragment)
 
     def send(self, stream: str, frame: MediaFrame) -> None:
         """See `MediaEngine.send`."""

@@ -4,6 +4,7 @@ Calls cross this boundary in batches: one `send` a frame however many people wat
 second for all viewers. A handler is told what viewers do. Implementations: `aiortc_engine` (pip only), `native`.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -38,8 +39,18 @@ repeated, as the budget was spent or the last repeat may still arrive.
 """
 
 
+_FRAGMENT_LINE = re.compile(r"^[a-z]=[^\r\n]{0,1024}$")
+
+
 class OfferError(Exception):
     """An SDP offer or trickle fragment cannot be used; the message says what is wrong with it."""
+
+
+def check_fragment(fragment: str) -> None:
+    """Check the form of an SDP fragment (RFC 8840). Raises `OfferError`."""
+    for line in fragment.splitlines():
+        if line and not _FRAGMENT_LINE.match(line):
+            raise OfferError(f"not a line of an SDP fragment (RFC 8840): {line[:80]!r}")
 
 
 @dataclass(frozen=True, slots=True)

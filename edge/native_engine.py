@@ -8,7 +8,6 @@ import asyncio
 import datetime
 import ipaddress
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from broker.protocol import Codec, EndReason
 from edge._native import NativeCore
-from edge.engine import VIEWER_STATISTICS, MediaFrame, OfferError, ViewerHandler, ViewerSettings
+from edge.engine import VIEWER_STATISTICS, MediaFrame, OfferError, ViewerHandler, ViewerSettings, check_fragment
 from edge.identity import make_identity
 from edge.profiles import answerable_profiles
 
@@ -47,7 +46,6 @@ NATIVE_ROW = np.dtype(
 PLAYOUT_DELAY_MS = (0, 100)
 """Least and most; a most of 0 makes Chrome drop pictures that H.264 needs."""
 MAX_SHARDS = 64
-_FRAGMENT_LINE = re.compile(r"^[a-z]=[^\r\n]{0,1024}$")
 LOOPBACK = "127.0.0.1"
 """Offered by a machine without any network: its own browser still gets in."""
 
@@ -158,9 +156,7 @@ class NativeEngine:
 
     async def trickle(self, session: str, fragment: str) -> None:
         """See `MediaEngine.trickle`; candidates are checked for form and not used, as ICE here is lite."""
-        for line in fragment.splitlines():
-            if line and not _FRAGMENT_LINE.match(line):
-                raise OfferError(f"not a line of an SDP fragment (RFC 8840): {line[:80]!r}")
+        check_fragment(fragment)
 
     def send(self, stream: str, frame: MediaFrame) -> None:
         """See `MediaEngine.send`."""

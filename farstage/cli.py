@@ -320,17 +320,9 @@ def latency(
 ) -> None:
     """Input at the edge to the first packet that shows it, and to photon in a headless viewer."""
     from farstage.bench.latency import LatencySettings, measure
-    from farstage.farm import FarmError
 
     settings = LatencySettings(seconds, width, height, fps, renderer)
-    try:
-        report = asyncio.run(measure(settings, lambda line: errors.print(f"[dim]· {line}[/]")))
-    except (FarmError, ConfigError, Refused) as error:
-        fail(str(error))
-    if as_json:
-        print_json(report)
-    else:
-        print_figures("Latency", msgspec.to_builtins(report))
+    _bench("Latency", measure(settings, _progress), as_json=as_json)
 
 
 Engine = Annotated[str, typer.Option(help="native or aiortc.")]
@@ -373,10 +365,11 @@ def _progress(line: str) -> None:
 def _bench(title: str, measuring: Coroutine[Any, Any, msgspec.Struct], *, as_json: bool) -> None:
     from client_demo.headless.load.process import LoadError
     from farstage.bench.server_process import ServerFailed
+    from farstage.farm import FarmError
 
     try:
         report = asyncio.run(measuring)
-    except (LoadError, ServerFailed) as error:
+    except (ConfigError, FarmError, LoadError, Refused, ServerFailed) as error:
         fail(str(error))
     if as_json:
         print_json(report)

@@ -27,6 +27,7 @@ from benchmarks.peers import janus_config, offer_swap, sdp_text
 from benchmarks.peers.janus_api import JanusApi, JanusError
 from benchmarks.peers.janus_config import JanusMissing
 from benchmarks.peers.janus_feed import RtpFeed, open_feed
+from farstage.bench.server_process import end
 from farstage.bench.source import EncodedLoop, LoopPlayer, SourceFrame, encode_loop
 from farstage.bench.whep_front import OfferRefused, serve
 
@@ -151,18 +152,7 @@ async def running_janus(event_loops: int) -> AsyncIterator[tuple[asyncio.subproc
             last = (folder / "log").read_text(errors="replace")[-MAX_LOG_CHARACTERS:]
             raise JanusError(f"{error}; its log ends: {last}") from error
         finally:
-            await _end(process)
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
-    process.terminate()
-    try:
-        await asyncio.wait_for(process.wait(), STOP_S)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
+            await end(process, STOP_S)
 
 
 @asynccontextmanager

@@ -4,16 +4,12 @@ import asyncio
 import json
 import shlex
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.peers.contestants import Server
-from farstage.bench.process_usage import ProcessUsage
 
 LOADTEST = f"{shlex.quote(sys.executable)} -m farstage loadtest"
-SAMPLE_S = 0.25
 SLACK_S = 90.0
 """What joining and leaving may take besides the measured time."""
 
@@ -50,9 +46,8 @@ async def put_under_load(server: Server, viewers: int, load: Load) -> Outcome:
     arguments += ["--verify", str(load.verify), "--json"]
     if server.pid is not None:
         arguments += ["--pid", str(server.pid)]
-    async with _memory(server.pid) as memory:
-        report = await _report([*shlex.split(load.command), *arguments], load.seconds + SLACK_S)
-    return _outcome(viewers, report, memory)
+    report = await _report([*shlex.split(load.command), *arguments], load.seconds + SLACK_S)
+    return _outcome(viewers, report)
 
 
 async def _report(command: list[str], limit_s: float) -> dict[str, Any]:
@@ -79,44 +74,14 @@ def _last_words(said: bytes) -> str:
     return next((line for line in reversed(lines) if any(map(str.isalnum, line))), "it said nothing")
 
 
-def _outcome(viewers: int, report: dict[str, Any], memory: "_Memory") -> Outcome:
-    delivered, joined = int(report["delivered_packets"]), int(report["joined"])
-    cpu_s = (report.get("server") or {}).get("cpu_s")
+def _outcome(viewers: int, report: dict[str, Any]) -> Outcome:
+    server = report.get("server") or {}
     return Outcome(
         viewers=viewers,
-        joined=joined,
-        delivered_packets=delivered,
+        joined=int(report["joined"]),
+        delivered_packets=int(report["delivered_packets"]),
         lost_packets=int(report["lost_packets"]),
-        cpu_us_per_packet=cpu_s * 1e6 / delivered if cpu_s is not None and delivered else None,
-        rss_bytes_per_viewer=memory.grown_bytes / joined if memory.grown_bytes is not None and joined else None,
+        cpu_us_per_packet=server.get("cpu_us_per_packet"),
+        rss_bytes_per_viewer=server.get("rss_bytes_per_viewer"),
         first_frame_p95_ms=(report.get("first_frame_ms") or {}).get("p95"),
     )
-
-
-@dataclass(slots=True)
-class _Memory:
-    """By how much the server's memory has grown since before the load, at most."""
-
-    grown_bytes: int | None = None
-
-
-@asynccontextmanager
-async def _memory(pid: int | None) -> AsyncIterator[_Memory]:
-    memory = _Memory()
-    if pid is None:
-        yield memory
-        return
-    usage = ProcessUsage(pid)
-    before_bytes, memory.grown_bytes = usage.rss_bytes(), 0
-
-    async def watch() -> None:
-        while True:
-            await asyncio.sleep(SAMPLE_S)
-            memory.grown_bytes = max(memory.grown_bytes or 0, usage.rss_bytes() - before_bytes)
-
-    watching = asyncio.create_task(watch())
-    try:
-        yield memory
-    finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)

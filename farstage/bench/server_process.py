@@ -36,7 +36,7 @@ async def started(name: str, module: str, *arguments: str) -> AsyncIterator[Serv
         try:
             yield await _ready(name, process, said)
         finally:
-            await _end(process)
+            await end(process)
 
 
 async def _ready(name: str, process: asyncio.subprocess.Process, said: BinaryIO) -> Server:
@@ -53,12 +53,13 @@ async def _ready(name: str, process: asyncio.subprocess.Process, said: BinaryIO)
     return Server(ready["url"], ready["pid"])
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def end(process: asyncio.subprocess.Process, stop_s: float = STOP_S) -> None:
+    """Ask a process to end, and make it end after `stop_s`."""
     if process.returncode is not None:
         return
     process.terminate()
     try:
-        await asyncio.wait_for(process.wait(), STOP_S)
+        await asyncio.wait_for(process.wait(), stop_s)
     except TimeoutError:
         process.kill()
         await process.wait()

@@ -14,8 +14,8 @@ from typing import Protocol
 import uvloop
 from aiohttp import web
 
+from client_demo.headless.load.server_usage import Usage
 from farstage import logs
-from farstage.bench.process_usage import ProcessUsage
 from farstage.config import LogConfig
 
 SDP = "application/sdp"
@@ -47,7 +47,7 @@ class Answerer(Protocol):
 class _Routes:
     def __init__(self, answerer: Answerer) -> None:
         self._answerer = answerer
-        self._usage = ProcessUsage(answerer.pid)
+        self._usage = Usage([answerer.pid])
         self._count = 0
 
     async def offer(self, request: web.Request) -> web.Response:

@@ -3,6 +3,11 @@
 # or Ubuntu, otherwise names everything that is missing in one message.
 set -eu
 
+if ! command -v cargo >/dev/null 2>&1; then
+    echo "The tests are of the native engine too and need Rust: https://rustup.rs" >&2
+    exit 1
+fi
+
 missing=""
 need() { # package, then a command that succeeds when it is there
     package=$1

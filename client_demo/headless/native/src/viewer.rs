@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use farstage_rtp::header::{DatagramKind, classify};
-use farstage_rtp::srtp::{Profile, split_keying_material};
-use farstage_transport::dtls::{DtlsConfig, DtlsEvent, DtlsPeer, Role, SrtpKeys, SrtpProfile};
+use farstage_transport::dtls::{DtlsConfig, DtlsEvent, DtlsPeer, Role, SrtpKeys};
 
 use crate::clock::{Arrival, Clock};
 use crate::counters::{Counters, Measures};
@@ -272,16 +271,10 @@ impl Viewer {
     }
 
     fn start_media(&mut self, keys: &SrtpKeys, now_us: u64) {
-        let profile = match keys.profile {
-            SrtpProfile::AeadAes128Gcm => Profile::AeadAes128Gcm,
-            SrtpProfile::AeadAes256Gcm => Profile::AeadAes256Gcm,
-            SrtpProfile::Aes128CmSha1_80 => Profile::Aes128CmSha1_80,
-        };
-        let Ok((client, server)) = split_keying_material(profile, &keys.material) else {
+        let (Ok(outbound), Ok(inbound)) = (keys.outbound(), keys.inbound()) else {
             return;
         };
-        let (outbound, inbound) = if keys.is_client { (client, server) } else { (server, client) };
-        let keys = Keys { profile, inbound, outbound };
+        let keys = Keys { profile: keys.profile, inbound, outbound };
         self.media = Some(Media::new(&keys, self.verify, self.settings.feedback_us, &mut self.random, now_us));
     }
 

@@ -69,7 +69,7 @@ pub struct Feedback {
     estimator: Box<BandwidthEstimator>,
     transport_cc: bool,
     /// What the line is thought to take before it has told.
-    pub start_bps: u64,
+    start_bps: u64,
     told_arrivals: bool,
     last_fir: Option<u8>,
     voice: Option<Voice>,

@@ -6,9 +6,9 @@
 use std::time::{Duration, Instant};
 
 use farstage_rtp::header::RtpHeader;
-use farstage_rtp::srtp::{MasterKey, Profile, SrtpReceiver, SrtpSender};
+use farstage_rtp::srtp::{SrtpReceiver, SrtpSender};
 use farstage_transport::channels::{ChannelEvent, Channels};
-use farstage_transport::dtls::{DtlsConfig, DtlsError, DtlsEvent, DtlsPeer, Role, SrtpKeys, SrtpProfile};
+use farstage_transport::dtls::{DtlsConfig, DtlsError, DtlsEvent, DtlsPeer, Role, SrtpKeys};
 use farstage_transport::stun::{self, IntegrityKey};
 
 use crate::clock::WireClock;
@@ -400,12 +400,7 @@ impl Viewer {
 }
 
 fn make_keys(keys: &SrtpKeys) -> Option<Keys> {
-    let profile = match keys.profile {
-        SrtpProfile::AeadAes128Gcm => Profile::AeadAes128Gcm,
-        SrtpProfile::AeadAes256Gcm => Profile::AeadAes256Gcm,
-        SrtpProfile::Aes128CmSha1_80 => Profile::Aes128CmSha1_80,
-    };
-    let master = |(key, salt): (&[u8], &[u8])| MasterKey::new(profile, key, salt).ok();
-    let (outbound, inbound) = (master(keys.outbound())?, master(keys.inbound())?);
+    let (outbound, inbound) = (keys.outbound().ok()?, keys.inbound().ok()?);
+    let profile = keys.profile;
     Some(Keys { sender: SrtpSender::new(profile, &outbound), receiver: SrtpReceiver::new(profile, &inbound) })
 }

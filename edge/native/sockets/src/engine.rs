@@ -98,10 +98,9 @@ impl Engine {
             .map_err(|error| EngineError::Identity(error.to_string()))?;
         let shards = settings.shards.clamp(1, 256);
         let sockets = bind_all(&settings.bind, settings.port, shards)?;
-        let bound: Vec<SocketAddr> = sockets.addresses;
-        let announced = |address: &SocketAddr| SocketAddr::new(address.ip(), address.port());
+        let bound = sockets.addresses;
         let udp: Vec<SocketAddr> = if settings.announce.is_empty() {
-            bound.iter().map(announced).collect()
+            bound
         } else {
             let port = bound.first().map_or(0, SocketAddr::port);
             settings.announce.iter().map(|ip| SocketAddr::new(*ip, port)).collect()

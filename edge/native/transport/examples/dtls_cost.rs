@@ -2,32 +2,14 @@
 //! `cargo run --release -p farstage-transport --example dtls_cost [PEERS]`
 #![allow(unsafe_code, reason = "a counting allocator is a GlobalAlloc")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+#[path = "../tests/support/counting.rs"]
+mod counting;
+
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use counting::LIVE;
 use farstage_transport::dtls::{DtlsConfig, DtlsEvent, DtlsPeer, DtlsSettings, Identity, Role, Versions};
-
-/// Counts the octets that are allocated from Rust (aws-lc's own are in the resident set only).
-struct Counting;
-
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: each call goes on to the system allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(layout.size(), Ordering::Relaxed);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 fn main() {
     let peers = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(1000);

@@ -9,7 +9,7 @@ mod config;
 mod peer;
 
 pub use config::{DtlsConfig, DtlsSettings, Identity, Versions, fingerprint_sha256};
-pub use peer::{DtlsError, DtlsEvent, DtlsPeer, Role, SrtpKeys, SrtpProfile};
+pub use peer::{DtlsError, DtlsEvent, DtlsPeer, Role, SrtpKeys};
 
 #[cfg(test)]
 mod tests;

@@ -1,36 +1,17 @@
 //! What one peer's data channels can make us keep: measured on the heap, whatever the peer sends.
 #![allow(unsafe_code, reason = "a counting allocator is a GlobalAlloc")]
 
+#[path = "support/counting.rs"]
+mod counting;
 mod support;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use counting::LIVE;
 use farstage_transport::channels::{ChannelEvent, Channels};
 use sctp_proto::PayloadProtocolIdentifier;
 use support::{ChannelPeer, Delivery};
-
-/// Counts the bytes that are allocated.
-struct Counting;
-
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: each call goes on to the system allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(layout.size(), Ordering::Relaxed);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Bytes that the server keeps more after `feed` than before; what comes out of it is thrown away.
 fn growth(server: &mut Channels, packets: impl Iterator<Item = Vec<u8>>) -> usize {

@@ -9,7 +9,7 @@ use farstage_fanout::outlet::Path;
 use farstage_rtp::header::{DatagramKind, HeaderFields, RtpHeader, classify, write_header};
 use farstage_rtp::rtcp::{ReportBlock, Rtcp, SenderInfo, read_compound};
 use farstage_rtp::srtp::{MasterKey, Profile, Refused, SrtpReceiver, SrtpSender};
-use farstage_transport::dtls::{DtlsConfig, DtlsEvent, DtlsPeer, DtlsSettings, Identity, Role, SrtpKeys, SrtpProfile};
+use farstage_transport::dtls::{DtlsConfig, DtlsEvent, DtlsPeer, DtlsSettings, Identity, Role, SrtpKeys};
 use farstage_transport::stun::{self, BindingRequest, Class, IceRole, IntegrityKey, TransactionId};
 
 use super::channel_peer::ChannelPeer;
@@ -293,13 +293,9 @@ impl Client {
     }
 
     fn take_keys(&mut self, keys: &SrtpKeys) {
-        let profile = match keys.profile {
-            SrtpProfile::AeadAes128Gcm => Profile::AeadAes128Gcm,
-            SrtpProfile::AeadAes256Gcm => Profile::AeadAes256Gcm,
-            SrtpProfile::Aes128CmSha1_80 => Profile::Aes128CmSha1_80,
-        };
-        let master = |(key, salt)| MasterKey::new(profile, key, salt).expect("keys of the profile's lengths");
-        let (outbound, inbound) = (master(keys.outbound()), master(keys.inbound()));
+        let (outbound, inbound) = (keys.outbound(), keys.inbound());
+        let (outbound, inbound) = (outbound.expect("right lengths"), inbound.expect("right lengths"));
+        let profile = keys.profile;
         self.keys = Some((SrtpSender::new(profile, &outbound), SrtpReceiver::new(profile, &inbound)));
         self.profile = Some(profile);
     }

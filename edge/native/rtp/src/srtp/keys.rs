@@ -72,7 +72,7 @@ impl std::error::Error for KeyLengthError {}
 
 /// The master key and salt of one direction. Fields shorter than their buffers are filled with zeros, which is
 /// also how RFC 7714 section 11 widens the salt for the key derivation.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct MasterKey {
     key: [u8; MAX_KEY_LEN],
     salt: [u8; MAX_SALT_LEN],

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use dimpl::{Dtls, Output};
+use farstage_rtp::srtp::{KeyLengthError, MasterKey, Profile, split_keying_material};
 
 use super::{DtlsConfig, Versions, fingerprint_sha256};
 
@@ -18,42 +19,11 @@ pub enum Role {
     Server,
 }
 
-/// The SRTP protection profile the handshake agreed on (RFC 5764 section 4.1.2, RFC 7714 section 14.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SrtpProfile {
-    /// 16-octet keys, 12-octet salts.
-    AeadAes128Gcm,
-    /// 32-octet keys, 12-octet salts.
-    AeadAes256Gcm,
-    /// 16-octet keys, 14-octet salts, 10-octet tags.
-    Aes128CmSha1_80,
-}
-
-impl SrtpProfile {
-    /// Octets of (master key, master salt).
-    pub fn lengths(self) -> (usize, usize) {
-        match self {
-            Self::AeadAes128Gcm => (16, 12),
-            Self::AeadAes256Gcm => (32, 12),
-            Self::Aes128CmSha1_80 => (16, 14),
-        }
-    }
-
-    fn from_dimpl(profile: dimpl::SrtpProfile) -> Option<Self> {
-        match profile {
-            dimpl::SrtpProfile::AEAD_AES_128_GCM => Some(Self::AeadAes128Gcm),
-            dimpl::SrtpProfile::AEAD_AES_256_GCM => Some(Self::AeadAes256Gcm),
-            dimpl::SrtpProfile::AES128_CM_SHA1_80 => Some(Self::Aes128CmSha1_80),
-            _ => None,
-        }
-    }
-}
-
 /// The exported keys (RFC 5764 section 4.2).
 #[derive(Clone)]
 pub struct SrtpKeys {
-    /// The protection profile.
-    pub profile: SrtpProfile,
+    /// The protection profile the handshake agreed on.
+    pub profile: Profile,
     /// Client key, server key, client salt, server salt, one after the other.
     pub material: Vec<u8>,
     /// Whether we are the DTLS client, thus send with the client's key.
@@ -61,22 +31,25 @@ pub struct SrtpKeys {
 }
 
 impl SrtpKeys {
-    /// (key, salt) of what we send.
-    pub fn outbound(&self) -> (&[u8], &[u8]) {
+    /// The keys of what we send.
+    ///
+    /// # Errors
+    /// [`KeyLengthError`] if the material has not the profile's length.
+    pub fn outbound(&self) -> Result<MasterKey, KeyLengthError> {
         self.side(self.is_client)
     }
 
-    /// (key, salt) of what we receive.
-    pub fn inbound(&self) -> (&[u8], &[u8]) {
+    /// The keys of what we receive.
+    ///
+    /// # Errors
+    /// [`KeyLengthError`] if the material has not the profile's length.
+    pub fn inbound(&self) -> Result<MasterKey, KeyLengthError> {
         self.side(!self.is_client)
     }
 
-    fn side(&self, client: bool) -> (&[u8], &[u8]) {
-        let (key, salt) = self.profile.lengths();
-        let (keys, salts) = self.material.split_at_checked(2 * key).unwrap_or_default();
-        let (client_key, server_key) = keys.split_at_checked(key).unwrap_or_default();
-        let (client_salt, server_salt) = salts.split_at_checked(salt).unwrap_or_default();
-        if client { (client_key, client_salt) } else { (server_key, server_salt) }
+    fn side(&self, client: bool) -> Result<MasterKey, KeyLengthError> {
+        let (of_client, of_server) = split_keying_material(self.profile, &self.material)?;
+        Ok(if client { of_client } else { of_server })
     }
 }
 
@@ -241,7 +214,7 @@ impl DtlsPeer {
             Output::Connected => Step::Event(DtlsEvent::Connected),
             Output::ApplicationData(data) => Step::Data(data.len()),
             Output::KeyingMaterial(material, profile) => {
-                let profile = SrtpProfile::from_dimpl(profile).ok_or(DtlsError::Unauthenticated)?;
+                let profile = profile_from_dimpl(profile).ok_or(DtlsError::Unauthenticated)?;
                 let is_client = self.role == Role::Client;
                 Step::Event(DtlsEvent::Keys(SrtpKeys { profile, material: material.to_vec(), is_client }))
             }
@@ -257,6 +230,15 @@ impl DtlsPeer {
             self.ended = true;
             DtlsError::Protocol(error)
         })
+    }
+}
+
+fn profile_from_dimpl(profile: dimpl::SrtpProfile) -> Option<Profile> {
+    match profile {
+        dimpl::SrtpProfile::AEAD_AES_128_GCM => Some(Profile::AeadAes128Gcm),
+        dimpl::SrtpProfile::AEAD_AES_256_GCM => Some(Profile::AeadAes256Gcm),
+        dimpl::SrtpProfile::AES128_CM_SHA1_80 => Some(Profile::Aes128CmSha1_80),
+        _ => None,
     }
 }
 
