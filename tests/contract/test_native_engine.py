@@ -5,10 +5,12 @@ import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 
 from broker.protocol import H264Profile
+from edge.app import default_viewers
 from edge.engine import MediaFrame
 from edge.engine_choice import AIORTC, AUTO, NATIVE, EngineMissing, choose_engine
 from edge.native_engine import NativeEngine
@@ -112,6 +114,18 @@ async def test_old_group_is_not_replayed_but_a_keyframe_asked_for_once() -> None
             assert sent["s2"] == sent["s3"] == 0
 
 
+async def test_connection_that_is_replaced_hears_no_farewell_but_one_that_is_closed_does() -> None:
+    async with engine() as (media, handler), viewing(media, settings()) as old:
+        await soon(handler.connected.get())
+        async with viewing(media, settings()) as new:
+            await soon(handler.connected.get())
+            assert old.connection.connectionState == "connected", "its page would show black before the new one plays"
+            await media.close("s1")
+            async with asyncio.timeout(5):
+                while new.connection.connectionState == "connected":
+                    await asyncio.sleep(0.05)
+
+
 async def test_strangers_get_no_answer_and_are_counted() -> None:
     async with engine(host_addresses=["127.0.0.1"], shards=1) as (media, _):
         host, port = media.core.addresses()[0].split(":")
@@ -149,6 +163,12 @@ async def test_picture_that_cannot_be_packetised_harms_nobody() -> None:
         await soon(handler.connected.get())
         media.send("stream", MediaFrame(b"", keyframe=True, timestamp=1))
         await play_until(media, Camera(profile=BASELINE), lambda: client.pictures.qsize() >= 3)
+
+
+def test_an_edge_promises_as_many_viewers_as_its_engine_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    assert default_viewers(SimpleNamespace(name=NATIVE)) == 4000  # type: ignore[arg-type]
+    assert default_viewers(SimpleNamespace(name=AIORTC)) == 64  # type: ignore[arg-type]
 
 
 def test_engine_is_chosen_by_what_is_built(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,3 +172,10 @@ def test_bucket_allows_its_rate_and_its_burst() -> None:
     assert sum(bucket.take(0.0) for _ in range(20)) == 5
     assert sum(bucket.take(1.0) for _ in range(20)) == 5
     assert sum(bucket.take(1.0 + n * 0.125) for n in range(1, 11)) == 10
+
+
+def test_what_congestion_control_measured_outranks_loss_and_the_receivers_own_estimate() -> None:
+    measured = LineReport(1e6, rtt_ms=900.0, loss=0.5, remb_bps=200_000.0, measured_bps=4e6)
+    assert after(measured) == pytest.approx(3.6e6), "with room for sound and repeats"
+    assert after(LineReport(1e6, 10.0, 0.0, UNKNOWN, measured_bps=1.0)) == MIN_BITRATE_BPS
+    assert after(LineReport(1e6, 10.0, 0.0, UNKNOWN, measured_bps=1e12)) == MAX_BITRATE_BPS
