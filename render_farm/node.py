@@ -308,7 +308,7 @@ class RenderNode:
             self.loop.wake()
         self._tell(world)
 
-    def on_keyframe_request(self, stream: OutgoingStream) -> None:
+    def on_keyframe_request(self, stream: OutgoingStream, layer: int) -> None:
         """See `SourceHandler`."""
         live = self._views_of.get(stream)
         if live is not None:

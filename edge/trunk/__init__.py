@@ -8,11 +8,13 @@ edge nearer to it. The one that accepts is the *sink*: an edge. `framing` is the
 from edge.trunk.acceptor import SinkHandler, TrunkAcceptor, TrunkConnection
 from edge.trunk.dialer import OutgoingStream, SourceHandler, TrunkDialer
 from edge.trunk.framing import (
+    MAX_LAYERS,
     MAX_PAYLOAD_BYTES,
     MAX_STATE_BYTES,
     Flag,
     Frame,
     Kind,
+    LayerDescription,
     StreamFeedback,
     StreamOpen,
     TrunkError,
@@ -23,11 +25,13 @@ from edge.trunk.framing import (
 )
 
 __all__ = [
+    "MAX_LAYERS",
     "MAX_PAYLOAD_BYTES",
     "MAX_STATE_BYTES",
     "Flag",
     "Frame",
     "Kind",
+    "LayerDescription",
     "OutgoingStream",
     "SinkHandler",
     "SourceHandler",

@@ -84,9 +84,9 @@ class TrunkConnection:
         """Tell the source who watches and what their network takes."""
         self._send(pack_control(Kind.FEEDBACK, channel, feedback))
 
-    def request_keyframe(self, channel: int) -> None:
-        """Ask for a picture to start from."""
-        self._send(pack(Frame(Kind.KEYFRAME_REQUEST, channel, b"")))
+    def request_keyframe(self, channel: int, layer: int = 0) -> None:
+        """Ask for a picture of this layer to start from."""
+        self._send(pack(Frame(Kind.KEYFRAME_REQUEST, channel, b"", layer=layer)))
 
     def refuse(self, channel: int, reason: str) -> None:
         """Tell the source to stop sending this stream."""

@@ -49,8 +49,8 @@ class SourceHandler(Protocol):
     def on_opened(self, stream: "OutgoingStream") -> None:
         """The edge accepted the stream, at first or after a reconnect; begin with a keyframe."""
 
-    def on_keyframe_request(self, stream: "OutgoingStream") -> None:
-        """Somebody needs a picture to start from."""
+    def on_keyframe_request(self, stream: "OutgoingStream", layer: int) -> None:
+        """Somebody needs a picture of this layer to start from."""
 
     def on_feedback(self, stream: "OutgoingStream", feedback: StreamFeedback) -> None:
         """Who watches, and what their network takes."""
@@ -73,16 +73,14 @@ class OutgoingStream:
         self.channel = channel
         self.description = description
         self.accepted = False
-        self._sequence = 0
+        self._sequences: dict[int, int] = {}
 
     def send(self, payload: bytes, *, flags: int, capture_time_us: int, input_sequence: int, layer: int = 0) -> bool:
-        """Send one encoded frame. Returns False if it was dropped; the next one taken must be a keyframe."""
+        """Send one encoded frame. Returns False if it was dropped; the next one of its layer must be a keyframe."""
         if not self.accepted:
             return False
-        self._sequence += 1
-        frame = Frame(
-            Kind.FRAME, self.channel, payload, flags, self._sequence, layer, 0, capture_time_us, input_sequence
-        )
+        sequence = self._sequences[layer] = self._sequences.get(layer, 0) + 1
+        frame = Frame(Kind.FRAME, self.channel, payload, flags, sequence, layer, 0, capture_time_us, input_sequence)
         return self._dialer.send_frame(frame)
 
     def send_event(self, body: bytes, session: str | None = None) -> None:
@@ -220,7 +218,7 @@ class TrunkDialer:
             case Kind.INPUT:
                 self._handler.on_input(stream, parse_control(ViewerInput, frame))
             case Kind.KEYFRAME_REQUEST:
-                self._handler.on_keyframe_request(stream)
+                self._handler.on_keyframe_request(stream, frame.layer)
             case Kind.FEEDBACK:
                 self._handler.on_feedback(stream, parse_control(StreamFeedback, frame))
             case Kind.STATE:

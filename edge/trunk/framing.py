@@ -6,8 +6,8 @@
 | 1      | 1     | kind           | `Kind`                                                               |
 | 2      | 2     | flags          | `Flag` bits; unknown bits are ignored                                |
 | 4      | 4     | channel        | number of the stream on this connection, chosen by the source; 0: none |
-| 8      | 4     | sequence       | frame number of the stream, rising by one a frame; 0 elsewhere       |
-| 12     | 1     | layer          | simulcast layer of a frame, 0 the lowest                             |
+| 8      | 4     | sequence       | frame number in its layer, rising by one a frame; 0 elsewhere        |
+| 12     | 1     | layer          | simulcast layer of a frame or a keyframe request, 0 the lowest       |
 | 13     | 1     | temporal       | temporal layer of a frame, 0 the base                                |
 | 14     | 2     | reserved       | 0                                                                    |
 | 16     | 8     | capture_time_us| Unix microseconds: when the frame's camera was sampled, or where the |
@@ -40,6 +40,8 @@ MAX_CHANNELS = 4096
 MAX_AUDIO_SESSIONS = 1000
 """Sessions one `AUDIO` message may name."""
 MAX_SESSION_NAME_BYTES = 64
+MAX_LAYERS = 4
+"""Simulcast layers of one stream."""
 
 
 class TrunkError(Exception):
@@ -62,7 +64,7 @@ class Kind(IntEnum):
     EVENT = 6
     """S: a message for one viewer or all viewers of the stream (`ViewerEvent`)."""
     KEYFRAME_REQUEST = 7
-    """K: send a keyframe soon."""
+    """K: send a keyframe of the header's layer soon."""
     FEEDBACK = 8
     """K: who watches and what the network can take (`StreamFeedback`)."""
     STATE = 9
@@ -91,6 +93,14 @@ class Flag(IntFlag):
     """The sessions named are those that are not to hear it; every other viewer of the stream is."""
 
 
+class LayerDescription(Message, frozen=True):
+    """One simulcast layer of a stream: its size in pixels and the most it takes."""
+
+    width: Annotated[int, Meta(ge=0, le=16_384)]
+    height: Annotated[int, Meta(ge=0, le=16_384)]
+    max_bitrate_bps: Annotated[float, Meta(ge=0, le=1e12)]
+
+
 class StreamOpen(Message, frozen=True):
     """Payload of `OPEN`. The highest `fence` of a stream is its owner; an older source is refused as a zombie."""
 
@@ -100,6 +110,8 @@ class StreamOpen(Message, frozen=True):
     width: Annotated[int, Meta(ge=0, le=16_384)] = 0
     height: Annotated[int, Meta(ge=0, le=16_384)] = 0
     fps: Annotated[int, Meta(ge=0, le=240)] = 0
+    layers: Annotated[list[LayerDescription], Meta(max_length=MAX_LAYERS)] = []
+    """Lowest first; empty for a stream of one layer."""
 
 
 class ViewerPresence(Message, frozen=True):
@@ -132,12 +144,14 @@ class ViewerEvent(Message, frozen=True):
 class StreamFeedback(Message, frozen=True):
     """Payload of `FEEDBACK`, sent on change and once a second.
 
-    `bitrate_bps` is what the slowest comfortable majority of viewers can take, absent while unknown.
+    `bitrate_bps` is what the slowest comfortable majority of viewers can take, absent while unknown; where there are
+    layers, of those who are to get the highest. `layers` counts who are to get each, lowest first: one for nobody need
+    not be encoded.
     """
 
     viewers: Uint32
     bitrate_bps: Annotated[float, Meta(ge=0, le=1e12)] | None = None
-    highest_layer: Annotated[int, Meta(ge=0, le=255)] = 0
+    layers: Annotated[list[Uint32], Meta(max_length=MAX_LAYERS)] = []
 
 
 @dataclass(frozen=True, slots=True)
