@@ -7,11 +7,12 @@ none, some loss is the radio's and no reason to stop growing. The estimate begin
 joining, and falls from what was really sent, not from what was hoped for.
 
 A stream's bitrate is what the slowest comfortable majority of its viewers takes, so that one bad line does not spoil
-the picture of a thousand.
+the picture of a thousand. Where a stream has simulcast layers, who cannot take the highest is shown a lower one, and
+the highest is for the others.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +51,8 @@ TELLING_BITRATE_BPS = 2 * MIN_BITRATE_BPS
 """A stream that sends less than this, a picture at rest, says nothing of what the line takes."""
 LEAST_RTT_DRIFT_MS_PER_S = 1.0
 """The shortest round trip is forgotten so fast: routes change."""
+LAYER_STEP = 1.3
+"""The highest layer is worth having from so many times the bitrate of the next lower one."""
 MINORITY = 0.2
 """Share of viewers with the worst lines that do not slow the others down (conference); one of few always counts."""
 
@@ -141,6 +144,23 @@ def _factor_per_s(loss: float, queue_ms: float, *, careful: bool) -> float:
     if loss < LOW_LOSS:
         return CAUTIOUS_RAISE_PER_S if careful else RAISE_PER_S
     return CAUTIOUS_RAISE_PER_S if queue_ms <= SHORT_QUEUE_MS else 1.0
+
+
+def least_bitrates_bps(most_bps: Sequence[float]) -> list[float]:
+    """From what a line takes on each simulcast layer is worth having, lowest first, if they take `most_bps` at most.
+
+    The lower layers are encoded at what they may take. The highest adapts to who watches it, down to a little more than
+    the next lower one.
+    """
+    *lower, highest = most_bps
+    return [*lower, min(lower[-1] * LAYER_STEP, highest) if lower else highest]
+
+
+def highest_layer_bps(estimates_bps: Iterable[float], most_bps: Sequence[float]) -> float:
+    """The bitrate for the highest of several layers: for the viewers whose line is too good for the next lower one."""
+    least_bps = least_bitrates_bps(most_bps)[-1]
+    wanted_bps = stream_bitrate_bps(estimate for estimate in estimates_bps if estimate >= least_bps)
+    return most_bps[-1] if wanted_bps is None else min(wanted_bps, most_bps[-1])
 
 
 def stream_bitrate_bps(estimates_bps: Iterable[float]) -> float | None:

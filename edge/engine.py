@@ -68,12 +68,13 @@ class ViewerSettings:
 class MediaFrame:
     """One encoded video picture for the viewers of a stream, on the stream's own unbroken timeline.
 
-    `timestamp`: RTP units (90 kHz), rising, not wrapped.
+    `timestamp`: RTP units (90 kHz), rising within a layer, not wrapped. `layer`: 0 is the lowest.
     """
 
     payload: bytes | memoryview
     keyframe: bool
     timestamp: int
+    layer: int = 0
 
 
 class ViewerHandler(Protocol):

@@ -27,12 +27,20 @@ from broker.protocol import (
     ViewerReport,
 )
 from broker.token_bucket import TokenBucket
-from edge.adaptation import START_BITRATE_BPS, LineEstimate, LineReport, stream_bitrate_bps
+from edge.adaptation import (
+    START_BITRATE_BPS,
+    LineEstimate,
+    LineReport,
+    highest_layer_bps,
+    least_bitrates_bps,
+    stream_bitrate_bps,
+)
 from edge.engine import MediaEngine
 from edge.input_timer import TIMINGS_KEPT, InputTimer
 from edge.switching import SourceFrame, StreamSwitch
 from edge.trunk import (
     Frame,
+    LayerDescription,
     StreamFeedback,
     StreamOpen,
     TrunkConnection,
@@ -67,6 +75,8 @@ class _Session:
     connected: bool = False
     sent_bytes: int = 0
     reports: int = 0
+    wanted_layer: int | None = None
+    """The simulcast layer the viewer is to get; `None` before the engine has told."""
     client_report: protocol.ClientReport | None = None
     bucket: TokenBucket = field(
         default_factory=lambda: TokenBucket(protocol.MAX_CLIENT_MESSAGES_PER_S, protocol.MAX_CLIENT_MESSAGES_PER_S)
@@ -87,6 +97,10 @@ class _Session:
 class _Stream:
     name: str
     switch: StreamSwitch[SourceKey] = field(default_factory=StreamSwitch)
+    layers: dict[SourceKey, list[LayerDescription]] = field(default_factory=dict)
+    """Of each source that has several."""
+    layered: SourceKey | None = None
+    """The source whose layers the engine has been told."""
     sessions: dict[str, _Session] = field(default_factory=dict)
     retained_state: bytes | None = None
     timer: InputTimer = field(default_factory=InputTimer)
@@ -203,12 +217,14 @@ class StreamHub:
         """See `SinkHandler`."""
         stream = self._streams.setdefault(description.stream, _Stream(description.stream))
         source = (connection, channel)
-        reason = stream.switch.open(source, description.fence)
+        reason = stream.switch.open(source, description.fence, layers=len(description.layers) or 1)
         if reason is not None:
             self.counters.sources_refused += 1
             self._forget_if_unused(stream)
             return reason
         self._sources[source] = stream
+        if len(description.layers) > 1:
+            stream.layers[source] = description.layers
         connection.accept(channel, stream.retained_state)
         self._send_feedback(stream)
         for name, session in stream.sessions.items():
@@ -235,7 +251,7 @@ class StreamHub:
         self._fan_out(stream, (connection, frame.channel), frame)
 
     def _fan_out(self, stream: _Stream, source: SourceKey, frame: Frame) -> None:
-        arrived = SourceFrame(frame.payload, frame.keyframe, frame.sequence, frame.capture_time_us)
+        arrived = SourceFrame(frame.payload, frame.keyframe, frame.sequence, frame.capture_time_us, frame.layer)
         picture, superseded = stream.switch.frame(source, arrived, self._now())
         for old in superseded:
             self.counters.source_switches += 1
@@ -243,6 +259,8 @@ class StreamHub:
         if picture is None:
             self.counters.frames_discarded += 1
         else:
+            if stream.layered != source:
+                self._tell_layers(stream, source)
             stream.timer.shown(frame.input_sequence, picture.timestamp)
             self.engine.send(stream.name, picture)
             self.counters.frames_out += 1
@@ -276,17 +294,21 @@ class StreamHub:
 
     def on_close(self, connection: TrunkConnection, channel: int, reason: str) -> None:
         """See `SinkHandler`."""
-        stream = self._sources.pop((connection, channel), None)
+        stream = self._close((connection, channel))
         if stream is not None:
-            stream.switch.close((connection, channel))
             self._forget_if_unused(stream)
 
     def _refuse(self, source: SourceKey, reason: str) -> None:
         connection, channel = source
         connection.refuse(channel, reason)
+        self._close(source)
+
+    def _close(self, source: SourceKey) -> _Stream | None:
         stream = self._sources.pop(source, None)
         if stream is not None:
             stream.switch.close(source)
+            stream.layers.pop(source, None)
+        return stream
 
     # --- the viewers' side (ViewerHandler) ---
 
@@ -385,11 +407,11 @@ class StreamHub:
         if owner is not None:
             owner[0].send_voice(owner[1], entry.put.participant, opus_frame)
 
-    def on_keyframe_needed(self, stream: str) -> None:
+    def on_keyframe_needed(self, stream: str, layer: int) -> None:
         """See `ViewerHandler`."""
         entry = self._streams.get(stream)
         if entry is not None:
-            entry.switch.want_keyframe()
+            entry.switch.want_keyframe(layer)
             self._request_keyframe_if_due(entry)
 
     def on_gone(self, session: str, reason: EndReason) -> None:
@@ -434,6 +456,7 @@ class StreamHub:
         rtt_ms, loss = (float(row["rtt_ms"]), float(row["loss"])) if is_news else (math.nan, math.nan)
         told = LineReport(sent_bps, rtt_ms, loss, float(row["estimate_bps"]), float(row["measured_bps"]))
         session.line.update(told, elapsed_s)
+        session.wanted_layer = int(row["wanted_layer"])
         session.refused_messages = 0
         repeats_refused, before = int(row["repeats_refused"]), session.repeats_refused
         self.counters.repeats_refused += repeats_refused - (before if before <= repeats_refused else 0)
@@ -455,15 +478,29 @@ class StreamHub:
         if owner is None:
             return
         connection, channel = owner
-        watching = [session.line.bps for session in stream.sessions.values() if session.connected]
-        feedback = StreamFeedback(viewers=len(watching), bitrate_bps=stream_bitrate_bps(watching))
-        connection.send_feedback(channel, feedback)
+        connection.send_feedback(channel, self._feedback(stream, stream.layers.get(owner, [])))
+
+    def _feedback(self, stream: _Stream, layers: list[LayerDescription]) -> StreamFeedback:
+        watching = [session for session in stream.sessions.values() if session.connected]
+        lines_bps = [session.line.bps for session in watching]
+        if not layers or not watching:
+            return StreamFeedback(viewers=len(watching), bitrate_bps=stream_bitrate_bps(lines_bps))
+        most_bps = [layer.max_bitrate_bps for layer in layers]
+        least_bps = least_bitrates_bps(most_bps)
+        counts = np.bincount([_wanted_layer(session, least_bps) for session in watching], minlength=len(layers))
+        bitrate_bps = highest_layer_bps(lines_bps, most_bps)
+        return StreamFeedback(viewers=len(watching), bitrate_bps=bitrate_bps, layers=counts[: len(layers)].tolist())
+
+    def _tell_layers(self, stream: _Stream, source: SourceKey) -> None:
+        """Tell the engine among which layers of the source it may choose for each viewer."""
+        stream.layered = source
+        most_bps = [layer.max_bitrate_bps for layer in stream.layers.get(source, [])]
+        self.engine.set_layers(stream.name, least_bitrates_bps(most_bps) if most_bps else [])
 
     def _request_keyframe_if_due(self, stream: _Stream) -> None:
-        owner = stream.switch.owner
-        if owner is not None and stream.switch.keyframe_request_due(self._now()):
-            connection, channel = owner
-            connection.request_keyframe(channel)
+        for layer in stream.switch.keyframe_requests_due(self._now()):
+            connection, channel = stream.switch.preferred
+            connection.request_keyframe(channel, layer)
 
     def _owner(self, stream: str) -> SourceKey | None:
         entry = self._streams.get(stream)
@@ -475,6 +512,13 @@ class StreamHub:
 
 def _is_heard(put: PutSession) -> bool:
     return may_be_heard(put.role, put.mode, muted=put.muted)
+
+
+def _wanted_layer(session: _Session, least_bps: list[float]) -> int:
+    """The layer a viewer is to get; of one that has just come, the highest its line is thought to take."""
+    if session.wanted_layer is not None:
+        return session.wanted_layer
+    return max(0, sum(bitrate_bps <= session.line.bps for bitrate_bps in least_bps) - 1)
 
 
 def _known(value: Any) -> float | None:

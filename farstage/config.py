@@ -49,6 +49,7 @@ class BrokerConfig(Struct, frozen=True, forbid_unknown_fields=True):
     trusted_proxies: list[str] = []
     max_fps: Annotated[int, Meta(ge=1, le=120)] = 30
     max_long_side: Annotated[int, Meta(ge=160, le=3840)] = 1280
+    stage_layers: Annotated[int, Meta(ge=1, le=3)] = 3
 
 
 class EdgeConfig(Struct, frozen=True, forbid_unknown_fields=True):

@@ -37,7 +37,10 @@ def broker_app(config: BrokerConfig) -> web.Application:
     if not config.api_key:
         raise ConfigError("broker.api_key is empty; operators need one")
     picture = PictureLimits(
-        max_long_side=config.max_long_side, max_pixels=config.max_long_side**2 * 9 // 16, fps=config.max_fps
+        max_long_side=config.max_long_side,
+        max_pixels=config.max_long_side**2 * 9 // 16,
+        fps=config.max_fps,
+        stage_layers=config.stage_layers,
     )
     try:
         settings = BrokerSettings(

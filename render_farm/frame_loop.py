@@ -100,7 +100,7 @@ class FrameLoop:
         except RenderError as error:
             _log.error("render_failed", views=len(shots), error=str(error))
             for live, _, _ in shots:
-                live.under_way -= 1
+                live.picture_done()
                 self._on_failed(live, str(error))
             return
         self.statistics.render_ms.append((time.monotonic() - begun) * 1000.0)
@@ -130,41 +130,40 @@ class FrameLoop:
                 world.step(now)
                 sampled[world.room] = world.avatars()
             live.under_way += 1
-            shots.append((live, self._shot(live, world, work), _view(live, world, sampled[world.room], work)))
+            shot = live.take_shot(world.input_sequence(live.put.participant), work, capture_time_us(), now)
+            shots.append((live, shot, _view(live, world, sampled[world.room], work)))
         return shots
-
-    def _shot(self, live: LiveView, world: World, work: Work) -> Shot:
-        keyframe, live.keyframe_wanted = live.keyframe_wanted, False
-        live.frame_number += 1
-        return Shot(
-            live.frame_number,
-            capture_time_us(),
-            world.input_sequence(live.put.participant),
-            work,
-            live.pacing.refinement_step,
-            keyframe,
-        )
 
     async def _encode_and_send(self, live: LiveView, shot: Shot, frame: PlanarFrame) -> None:
         try:
             async with live.encoding:
-                begun = time.monotonic()
-                picture = await asyncio.get_running_loop().run_in_executor(self._pool, live.encode, frame, shot)
-        except EncoderError as error:
-            _log.error("encode_failed", view=live.put.view, error=str(error))
-            self._on_failed(live, str(error))
-            return
+                layers = [self._encode_layer(live, shot, frame, layer) for layer in shot.layers]
+                outcomes = await asyncio.gather(*layers, return_exceptions=True)
         finally:
-            live.under_way -= 1
-        self.statistics.encode_ms.append((time.monotonic() - begun) * 1000.0)
+            live.picture_done()
+        for outcome in outcomes:
+            if isinstance(outcome, EncoderError):
+                _log.error("encode_failed", view=live.put.view, error=str(outcome))
+                self._on_failed(live, str(outcome))
+                return
+            if isinstance(outcome, BaseException):
+                raise outcome
         if shot.work is Work.REFINE:
-            live.pacing.refinement_sent(finished=picture is None)
-        if picture is not None:
-            self._send(live, shot, picture)
+            live.pacing.refinement_sent(finished=not any(outcomes))
 
-    def _send(self, live: LiveView, shot: Shot, picture: EncodedPicture) -> None:
+    async def _encode_layer(self, live: LiveView, shot: Shot, frame: PlanarFrame, layer: int) -> bool:
+        """Encode and send one layer; whether there was anything to send."""
+        begun = time.monotonic()
+        encoded = asyncio.get_running_loop().run_in_executor(self._pool, live.encode, frame, shot, layer)
+        picture = await encoded
+        self.statistics.encode_ms.append((time.monotonic() - begun) * 1000.0)
+        if picture is not None:
+            self._send(live, shot, picture, layer)
+        return picture is not None
+
+    def _send(self, live: LiveView, shot: Shot, picture: EncodedPicture, layer: int) -> None:
         self.statistics.frames += 1
-        if live.send(picture, shot) and not live.started:
+        if live.send(picture, shot, layer) and not live.started:
             live.started = True
             self._on_started(live)
 

@@ -34,7 +34,7 @@ from broker.protocol import (
     decode_client_message,
     encode,
 )
-from edge.trunk import OutgoingStream, StreamFeedback, StreamOpen, ViewerAudio, ViewerInput, ViewerPresence
+from edge.trunk import OutgoingStream, StreamFeedback, ViewerAudio, ViewerInput, ViewerPresence
 from render_farm.audio.room_audio import Sound
 from render_farm.audio_loop import AudioLoop
 from render_farm.frame_loop import FrameLoop
@@ -228,24 +228,13 @@ class RenderNode:
         for target in targets:
             self._trunks.renew(target)
             if target.edge not in live.edges.values():
-                put = live.put
-                description = StreamOpen(
-                    stream=put.stream,
-                    fence=put.fence,
-                    codec=put.codec,
-                    width=put.width,
-                    height=put.height,
-                    fps=put.fps,
-                )
-                stream = self._trunks.open(target, description)
-                live.streams[stream] = StreamFeedback(viewers=0)
-                live.edges[stream] = target.edge
+                stream = self._trunks.open(target, live.description())
+                live.feed(stream, target.edge)
                 self._views_of[stream] = live
 
     def _close_stream(self, live: LiveView, stream: OutgoingStream, reason: str) -> None:
         stream.close(reason)
-        live.streams.pop(stream, None)
-        live.edges.pop(stream, None)
+        live.drop(stream)
         self._views_of.pop(stream, None)
 
     def _drop_view(self, view: str, fence: int) -> None:
@@ -274,7 +263,7 @@ class RenderNode:
         """See `SourceHandler`."""
         live = self._views_of.get(stream)
         if live is not None:
-            live.keyframe_wanted = True
+            live.opened(stream, time.monotonic())
             self.loop.wake()
 
     def on_viewer(self, stream: OutgoingStream, viewer: ViewerPresence) -> None:
@@ -312,13 +301,13 @@ class RenderNode:
         """See `SourceHandler`."""
         live = self._views_of.get(stream)
         if live is not None:
-            live.keyframe_wanted = True
+            live.want_keyframe(stream, layer, time.monotonic())
 
     def on_feedback(self, stream: OutgoingStream, feedback: StreamFeedback) -> None:
         """See `SourceHandler`."""
         live = self._views_of.get(stream)
         if live is not None:
-            live.take_feedback(stream, feedback)
+            live.take_feedback(stream, feedback, time.monotonic())
             self.loop.wake()
 
     def on_retained_state(self, stream: OutgoingStream, state: bytes) -> None:
@@ -343,8 +332,7 @@ class RenderNode:
         live = self._views_of.pop(stream, None)
         if live is None:
             return
-        live.streams.pop(stream, None)
-        live.edges.pop(stream, None)
+        live.drop(stream)
         _log.info("stream_refused", view=live.put.view, reason=reason)
         if not live.streams:
             self._drop_view(live.put.view, live.put.fence)

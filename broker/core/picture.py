@@ -35,6 +35,8 @@ class PictureLimits(Struct, frozen=True, kw_only=True):
     max_long_side: int = 1280
     max_pixels: int = 1280 * 720
     fps: int = 30
+    stage_layers: int = 3
+    """Simulcast layers of a stage, which is for viewers with all kinds of lines."""
 
 
 class PictureLadder(Struct, frozen=True, kw_only=True):
@@ -56,11 +58,14 @@ class Picture(Struct, frozen=True, kw_only=True):
     fps: int
     codec: Codec
     profile: H264Profile | None
+    layers: int = 1
+    """Simulcast layers, each with half the width and height of the next higher one."""
 
     @property
     def milliunits(self) -> int:
         """What drawing and encoding it costs, rounded up to thousandths of a unit."""
-        return math.ceil(self.width * self.height * self.fps * 1000 / UNIT_PIXELS_PER_S)
+        pixels = sum(self.width * self.height >> 2 * below for below in range(self.layers))
+        return math.ceil(pixels * self.fps * 1000 / UNIT_PIXELS_PER_S)
 
     @property
     def max_bitrate_bps(self) -> int:
@@ -101,9 +106,9 @@ def own_picture(viewport: Viewport, limits: PictureLimits, choice: CodecChoice) 
     return Picture(width=width, height=height, fps=fps, codec=choice[0], profile=choice[1])
 
 
-def stage_picture(choice: CodecChoice) -> Picture:
-    """The conference stage: the same for everyone, whatever their screens."""
-    return Picture(width=1280, height=720, fps=30, codec=choice[0], profile=choice[1])
+def stage_picture(choice: CodecChoice, layers: int) -> Picture:
+    """The conference stage: the same for everyone, whatever their screens, in layers for narrow lines."""
+    return Picture(width=1280, height=720, fps=30, codec=choice[0], profile=choice[1], layers=layers)
 
 
 def within_bandwidth(wished: Picture, bandwidth_bps: float | None, ladder: PictureLadder) -> Picture:
@@ -126,10 +131,13 @@ def within_budget(wished: Picture, milliunits: int) -> Picture:
 
 
 def rungs(wished: Picture, ladder: PictureLadder) -> list[Picture]:
-    """The pictures that may be offered for `wished`, best and dearest first, each cheaper than the one before."""
+    """The pictures that may be offered for `wished`, best and dearest first, each cheaper than the one before.
+
+    Simulcast layers go first: one layer that adapts to its viewers is better than several small ones.
+    """
     pictures = [wished]
     for scale, rate in ladder.steps:
-        picture = _scaled(wished, scale, rate, ladder.min_long_side)
+        picture = _scaled(structs.replace(wished, layers=1), scale, rate, ladder.min_long_side)
         if picture.milliunits < pictures[-1].milliunits:
             pictures.append(picture)
     return pictures

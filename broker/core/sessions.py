@@ -113,7 +113,7 @@ def _view_for(state: State, room: RoomRecord, request: Join) -> tuple[ViewRecord
     for view in views.room_views(state, room):
         if view.picture.codec is choice[0]:
             return view, False
-    return _new_view(request, stage_picture(choice), None), True
+    return _new_view(request, stage_picture(choice, state.settings.picture.stage_layers), None), True
 
 
 def reshape(state: State, session: SessionRecord, viewport: Viewport) -> None:

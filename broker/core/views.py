@@ -120,6 +120,7 @@ def put_view(state: State, view: ViewRecord) -> None:
         codec=view.picture.codec,
         profile=view.picture.profile,
         max_bitrate_bps=view.picture.max_bitrate_bps,
+        layers=view.picture.layers,
         targets=targets,
     )
     state.emit(Send(node_key(view.node), message))

@@ -209,6 +209,8 @@ class PutView(Tagged, frozen=True):
     profile: H264Profile | None
     max_bitrate_bps: BitsPerSecond
     targets: Annotated[list[TrunkTarget], Meta(min_length=1, max_length=64)]
+    layers: Annotated[int, Meta(ge=1, le=4)] = 1
+    """Simulcast layers; each has half the width and height of the next higher one, the highest those above."""
 
 
 class DropView(Tagged, frozen=True):

@@ -15,6 +15,7 @@ from av.video.frame import PictureType
 
 from broker.protocol import Codec
 from render_farm.encoder import quality
+from render_farm.encoder.frames import aliased
 from render_farm.encoder.interface import EncodedPicture, EncoderError, EncoderSettings
 from render_farm.encoder.parameters import NEVER, EncoderParameters, parameters_for
 from render_farm.encoder.quality import Quality
@@ -116,7 +117,7 @@ class PyAvEncoder:
             if frame.layout.value in self._parameters.layouts:
                 self._layout = frame.layout
             self._open()
-        picture = _aliased(frame)
+        picture = aliased(frame)
         picture.pts = self._pts
         picture.pict_type = PictureType.I if keyframe else PictureType.NONE
         _signal_color(picture)
@@ -159,14 +160,6 @@ def _open_context(
         size = f"{settings.width}x{settings.height} at {settings.fps}/s"
         raise EncoderError(f"{parameters.name} cannot be opened for {size}: {error}") from error
     return context
-
-
-def _aliased(frame: PlanarFrame) -> av.VideoFrame:
-    """The frame for libav, sharing its memory if it can."""
-    if frame.height % 4:
-        # PyAV takes a buffer's height down to a multiple of four, which would shift its chroma; a copy is right.
-        return av.VideoFrame.from_ndarray(frame.pixels, format=frame.layout.value)
-    return av.VideoFrame.from_numpy_buffer(frame.pixels, format=frame.layout.value)
 
 
 def _signal_color(picture: av.VideoFrame) -> None:

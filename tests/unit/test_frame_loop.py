@@ -112,7 +112,7 @@ async def running(views: int, mode: Mode = Mode.EXPLORE) -> AsyncIterator[Node]:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         for live in node.loop.views.values():
-            live.close_encoder()
+            live.close_encoders()
 
 
 async def test_more_views_than_the_renderer_takes_at_once_are_drawn_in_several_batches() -> None:
@@ -145,7 +145,7 @@ async def test_view_nobody_watches_is_not_drawn() -> None:
     async with running(views=2) as node:
         (unwatched,) = node.loop.views["v1"].streams
         await until(lambda: min(node.sent()) >= 1, "first pictures")
-        node.loop.views["v1"].take_feedback(unwatched, StreamFeedback(viewers=0))
+        node.loop.views["v1"].take_feedback(unwatched, StreamFeedback(viewers=0), 0.0)
         await until(lambda: node.renderer.batches[-1] == 1, "a batch without it")
         first, second = node.sent()
         await until(lambda: node.sent()[0] >= first + 5, "five more pictures of the other")

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import msgspec
 import numpy as np
 import pytest
@@ -7,9 +5,10 @@ import pytest
 from broker.protocol import Codec, H264Profile, PutView, TrunkTarget
 from edge.trunk import Flag, StreamFeedback
 from render_farm import barcode
+from render_farm.layers import MIN_BITRATE_BPS
 from render_farm.pacing import Work
 from render_farm.renderer.interface import PixelLayout, PlanarFrame
-from render_farm.view import MIN_BITRATE_BPS, LiveView, Shot
+from render_farm.view import LiveView, Shot
 
 WIDTH, HEIGHT = 640, 360
 
@@ -51,7 +50,7 @@ def frame(seed: int = 0) -> PlanarFrame:
 
 
 def shot(number: int = 1, *, work: Work = Work.ENCODE, keyframe: bool = False) -> Shot:
-    return Shot(number, 1_700_000_000_000_000, 77, work, 0, keyframe)
+    return Shot(number, 1_700_000_000_000_000, 77, work, 0, keyframes=frozenset({0} if keyframe else ()))
 
 
 def test_changed_frame_rate_is_drawn_at() -> None:
@@ -68,7 +67,7 @@ def test_view_is_watched_only_through_an_accepted_stream_with_viewers() -> None:
     assert not live.watched
     stream.accepted = True
     assert live.watched
-    live.take_feedback(stream, StreamFeedback(viewers=0))
+    live.take_feedback(stream, StreamFeedback(viewers=0), 0.0)
     assert not live.watched
 
 
@@ -77,11 +76,11 @@ def test_bitrate_follows_what_the_network_takes_within_bounds(reported: float, u
     live = view()
     fast, slow = Stream(), Stream()
     live.streams[fast] = live.streams[slow] = StreamFeedback(viewers=1)
-    live.take_feedback(fast, StreamFeedback(viewers=1, bitrate_bps=5e9))
-    live.take_feedback(slow, StreamFeedback(viewers=1, bitrate_bps=reported))
+    live.take_feedback(fast, StreamFeedback(viewers=1, bitrate_bps=5e9), 0.0)
+    live.take_feedback(slow, StreamFeedback(viewers=1, bitrate_bps=reported), 0.0)
     live.encode(frame(), shot(keyframe=True))
     sizes = [len(live.encode(frame(n), shot(n)).payload) for n in range(2, 32)]
-    assert live._encoder_bitrate_bps == used
+    assert live._encoders[0].bitrate_bps == used
     assert sum(sizes) * 8 < used * 1.6 + 60_000
 
 
@@ -89,11 +88,11 @@ def test_slow_node_uses_the_bitrate_it_may_and_no_more() -> None:
     live = view(max_bitrate_bps=400_000)
     stream = Stream()
     live.streams[stream] = StreamFeedback(viewers=1)
-    live.take_feedback(stream, StreamFeedback(viewers=1, bitrate_bps=400_000))
+    live.take_feedback(stream, StreamFeedback(viewers=1, bitrate_bps=400_000), 0.0)
     interval_s = 4 / live.put.fps
     sizes = []
     for number in range(90):
-        moment = replace(shot(number), capture_time_us=int((100 + number * interval_s) * 1e6))
+        moment = live.take_shot(0, Work.ENCODE, int((100 + number * interval_s) * 1e6), 0.0)
         sizes.append(len(live.encode(frame(number), moment).payload))
     rate_bps = sum(sizes[60:]) * 8 / (30 * interval_s)
     assert 0.7 * 400_000 < rate_bps < 1.3 * 400_000
@@ -103,10 +102,10 @@ def test_edge_without_viewers_does_not_hold_the_bitrate_down() -> None:
     live = view()
     empty, watched = Stream(), Stream()
     live.streams[empty] = live.streams[watched] = StreamFeedback(viewers=1)
-    live.take_feedback(watched, StreamFeedback(viewers=5, bitrate_bps=2e6))
-    live.take_feedback(empty, StreamFeedback(viewers=0, bitrate_bps=2e5))
+    live.take_feedback(watched, StreamFeedback(viewers=5, bitrate_bps=2e6), 0.0)
+    live.take_feedback(empty, StreamFeedback(viewers=0, bitrate_bps=2e5), 0.0)
     live.encode(frame(), shot())
-    assert live._encoder_bitrate_bps == 2_000_000
+    assert live._encoders[0].bitrate_bps == 2_000_000
 
 
 def test_picture_carries_number_time_and_input_in_its_barcode_and_header() -> None:
@@ -133,10 +132,14 @@ def test_unstamped_view_leaves_the_picture_as_drawn() -> None:
 
 def test_dropped_picture_makes_the_next_one_a_keyframe() -> None:
     live = view()
-    live.keyframe_wanted = False
-    live.streams[Stream(taking=False)] = StreamFeedback(viewers=1)
-    assert not live.send(live.encode(frame(), shot()), shot())
-    assert live.keyframe_wanted
+    stream = Stream()
+    live.streams[stream] = StreamFeedback(viewers=1)
+    first, second = (live.take_shot(0, Work.ENCODE, number, 0.0) for number in (1, 2))
+    assert (first.keyframes, second.keyframes) == ({0}, set())
+    live.send(live.encode(frame(), first), first)
+    stream.taking = False
+    assert not live.send(live.encode(frame(), second), second)
+    assert live.take_shot(0, Work.ENCODE, 3, 0.0).keyframes == {0}
 
 
 def test_one_encoding_serves_every_edge() -> None:
@@ -165,6 +168,7 @@ def test_ended_view_frees_its_encoder_even_while_a_picture_is_under_way() -> Non
     live.encode(frame(), shot())
     live.under_way = 1
     live.close_when_idle()
-    assert live._encoder is not None
     live.encode(frame(), shot())
-    assert live._encoder is None
+    assert live._encoders[0].is_open
+    live.picture_done()
+    assert not live._encoders[0].is_open

@@ -87,9 +87,9 @@ def test_picture_goes_on_when_the_owner_is_lost_before_its_keyframe() -> None:
 def test_gap_stops_the_picture_until_a_keyframe_which_is_requested() -> None:
     switch, a = opened()
     a.play(0.0, keyframe=True)
-    switch.keyframe_request_due(0.0)
+    switch.keyframe_requests_due(0.0)
     assert a.play(1.0, skip=3)[0] is None
-    assert switch.keyframe_request_due(1.0)
+    assert switch.keyframe_requests_due(1.0)
     assert a.play(1.1)[0] is None
     assert a.play(1.2, keyframe=True)[0] is not None
     assert a.play(1.3)[0] is not None
@@ -97,13 +97,13 @@ def test_gap_stops_the_picture_until_a_keyframe_which_is_requested() -> None:
 
 def test_keyframe_requests_are_coalesced_and_end_with_the_keyframe() -> None:
     switch, a = opened()
-    assert switch.keyframe_request_due(10.0)
+    assert switch.keyframe_requests_due(10.0)
     for _ in range(100):
         switch.want_keyframe()
-        assert not switch.keyframe_request_due(10.0 + KEYFRAME_REQUEST_INTERVAL_S / 2)
-    assert switch.keyframe_request_due(10.0 + KEYFRAME_REQUEST_INTERVAL_S)
+        assert not switch.keyframe_requests_due(10.0 + KEYFRAME_REQUEST_INTERVAL_S / 2)
+    assert switch.keyframe_requests_due(10.0 + KEYFRAME_REQUEST_INTERVAL_S)
     a.play(11.0, keyframe=True)
-    assert not switch.keyframe_request_due(12.0)
+    assert not switch.keyframe_requests_due(12.0)
 
 
 def test_capture_clock_that_leaps_does_not_stop_the_timeline() -> None:
