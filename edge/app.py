@@ -34,6 +34,7 @@ from edge.metrics import registry
 from edge.problems import problem
 from edge.trunk import TrunkAcceptor
 from edge.whep import CORS_HEADERS, WhepRoutes, bearer_token
+from edge.whip import WhipRoutes
 
 _log = structlog.get_logger(__name__)
 
@@ -110,6 +111,7 @@ class EdgeProcess:
         self.trunks = TrunkAcceptor(self.hub)
         self.max_viewers = settings.max_viewers or default_viewers(self.engine)
         self.whep = WhepRoutes(self.hub, self.engine, self.max_viewers, lambda: self.verifier)
+        self.whip = WhipRoutes(self.hub, self.engine, self.whep)
         self.draining = False
         self._process = psutil.Process()
         self._sent_bytes = 0
@@ -163,7 +165,11 @@ class EdgeProcess:
             edge=settings.edge,
             region=settings.region,
             version=SOFTWARE_VERSION,
-            capability=EdgeCapability(engine=self.engine.name, max_viewers=self.max_viewers),
+            capability=EdgeCapability(
+                engine=self.engine.name,
+                max_viewers=self.max_viewers,
+                takes_publishers=self.engine.takes_publishers,
+            ),
             public_url=settings.public_url,
             trunk_url=settings.trunk_url,
             sessions=self._connected(),
@@ -284,6 +290,7 @@ def create_app(settings: EdgeSettings) -> web.Application:
     app = web.Application(middlewares=[_cors], client_max_size=1024 * 1024)
     app[EDGE_PROCESS] = edge
     app.add_routes(edge.whep.routes())
+    app.add_routes(edge.whip.routes())
     app.add_routes(
         [
             web.get("/trunk", edge.trunk),

@@ -65,6 +65,23 @@ class ViewerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedPicture:
+    payload: bytes
+    keyframe: bool
+    layer: int
+    sequence: int
+    capture_time_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherSettings:
+    session: str
+    codec: Codec
+    profile: H264Profile | None
+    max_layers: int = 3
+
+
+@dataclass(frozen=True, slots=True)
 class MediaFrame:
     """One encoded video picture for the viewers of a stream, on the stream's own unbroken timeline.
 

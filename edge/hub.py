@@ -35,9 +35,10 @@ from edge.adaptation import (
     least_bitrates_bps,
     stream_bitrate_bps,
 )
-from edge.engine import MediaEngine
+from edge.engine import MediaEngine, PublishedPicture
 from edge.input_timer import TIMINGS_KEPT, InputTimer
-from edge.switching import SourceFrame, StreamSwitch
+from edge.publication import Publication
+from edge.switching import SourceFrame, SourceKind, StreamSwitch
 from edge.trunk import (
     Frame,
     LayerDescription,
@@ -65,7 +66,19 @@ MAX_HELD_MESSAGES = 16
 TOLD_AFTER_REFUSED_MESSAGES = 50
 """A viewer that sends as many malformed or excess messages within a second is told so, once, and logged."""
 
-SourceKey = tuple[TrunkConnection, int]
+PUBLISHER_STALLED_S = 2.0
+"""A publisher that sends no picture for this long gives the stage back to the node until it does again."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherSource:
+    """What a session publishes, as a source of its stream."""
+
+    session: str
+
+
+TrunkSource = tuple[TrunkConnection, int]
+SourceKey = TrunkSource | PublisherSource
 
 
 @dataclass(slots=True)
@@ -75,6 +88,8 @@ class _Session:
     connected: bool = False
     sent_bytes: int = 0
     reports: int = 0
+    publication: Publication | None = None
+    """What it sends, if it publishes and its offer was answered."""
     wanted_layer: int | None = None
     """The simulcast layer the viewer is to get; `None` before the engine has told."""
     client_report: protocol.ClientReport | None = None
@@ -92,6 +107,11 @@ class _Session:
     audio_timestamp: int = 0
     """RTP time, 48 kHz, of the sound sent last."""
 
+    @property
+    def watches(self) -> bool:
+        """Whether its viewer is connected."""
+        return self.connected and self.put.publishes is None
+
 
 @dataclass(slots=True)
 class _Stream:
@@ -104,6 +124,13 @@ class _Stream:
     sessions: dict[str, _Session] = field(default_factory=dict)
     retained_state: bytes | None = None
     timer: InputTimer = field(default_factory=InputTimer)
+    published_s: float = 0.0
+    """When a publisher's picture came last."""
+
+    @property
+    def on_air(self) -> bool:
+        """Whether a publisher's picture is shown."""
+        return isinstance(self.switch.shown, PublisherSource)
 
 
 @dataclass(slots=True)
@@ -195,6 +222,7 @@ class StreamHub:
         session = self._sessions.pop(drop.session, None)
         if session is None:
             return
+        self._go_off_air(drop.session)
         self._leave_stream(session.put.stream, drop.session)
         self._send_event(drop.session, protocol.Ended(reason=drop.reason))
         await self.engine.close(drop.session)
@@ -228,11 +256,11 @@ class StreamHub:
         connection.accept(channel, stream.retained_state)
         self._send_feedback(stream)
         for name, session in stream.sessions.items():
-            if session.connected:
+            if session.watches:
                 self._introduce(name, session, source)
         return None
 
-    def _introduce(self, name: str, session: _Session, source: SourceKey) -> None:
+    def _introduce(self, name: str, session: _Session, source: TrunkSource) -> None:
         """Tell a source of a viewer, and what the viewer has said while there was no source."""
         connection, channel = source
         participant = session.put.participant
@@ -247,12 +275,12 @@ class StreamHub:
         stream = self._sources.get((connection, frame.channel))
         if stream is None:
             return
-        self.counters.frames_in += 1
-        self._fan_out(stream, (connection, frame.channel), frame)
-
-    def _fan_out(self, stream: _Stream, source: SourceKey, frame: Frame) -> None:
         arrived = SourceFrame(frame.payload, frame.keyframe, frame.sequence, frame.capture_time_us, frame.layer)
-        picture, superseded = stream.switch.frame(source, arrived, self._now())
+        self._fan_out(stream, (connection, frame.channel), arrived, frame.input_sequence)
+
+    def _fan_out(self, stream: _Stream, source: SourceKey, frame: SourceFrame, input_sequence: int) -> None:
+        self.counters.frames_in += 1
+        picture, superseded = stream.switch.frame(source, frame, self._now())
         for old in superseded:
             self.counters.source_switches += 1
             self._refuse(old, "a newer source owns the stream")
@@ -261,7 +289,7 @@ class StreamHub:
         else:
             if stream.layered != source:
                 self._tell_layers(stream, source)
-            stream.timer.shown(frame.input_sequence, picture.timestamp)
+            stream.timer.shown(input_sequence, picture.timestamp)
             self.engine.send(stream.name, picture)
             self.counters.frames_out += 1
         self._request_keyframe_if_due(stream)
@@ -282,7 +310,7 @@ class StreamHub:
             return
         captured = audio.capture_time_us * AUDIO_RATE_HZ // 1_000_000
         for name, session in stream.sessions.items():
-            if session.connected and audio.is_for(name):
+            if session.watches and audio.is_for(name):
                 session.audio_timestamp = max(captured, session.audio_timestamp + AUDIO_FRAME_SAMPLES)
                 self.engine.send_audio(name, audio.opus_frame, session.audio_timestamp)
 
@@ -299,8 +327,9 @@ class StreamHub:
             self._forget_if_unused(stream)
 
     def _refuse(self, source: SourceKey, reason: str) -> None:
-        connection, channel = source
-        connection.refuse(channel, reason)
+        if not isinstance(source, PublisherSource):
+            connection, channel = source
+            connection.refuse(channel, reason)
         self._close(source)
 
     def _close(self, source: SourceKey) -> _Stream | None:
@@ -318,6 +347,7 @@ class StreamHub:
         if entry is None:
             return
         entry.connected = True
+        self._go_on_air(session, entry)
         self._send_feedback(self._streams[entry.put.stream])
         self._tell_broker(protocol.ViewerConnected(session=session))
 
@@ -421,12 +451,63 @@ class StreamHub:
             return
         entry.connected = False
         entry.fresh, entry.held_messages, entry.held_input = False, [], None
+        self._go_off_air(session)
         self._send_feedback(self._streams[entry.put.stream])
         owner = self._owner(entry.put.stream)
-        if owner is not None:
+        if owner is not None and entry.put.publishes is None:
             gone = ViewerPresence(session=session, participant=entry.put.participant, present=False)
             owner[0].send_viewer(owner[1], gone)
         self._tell_broker(protocol.ViewerGone(session=session, reason=reason))
+
+    # --- publishers ---
+
+    def publish(self, session: str, encodings: int) -> None:
+        """A publisher's offer was answered: it may send so many simulcast encodings."""
+        entry = self._sessions.get(session)
+        if entry is not None:
+            self._go_off_air(session)
+            entry.publication = Publication(entry.put.codec, encodings)
+
+    def on_published(self, session: str, picture: PublishedPicture) -> None:
+        """See `ViewerHandler`."""
+        entry = self._sessions.get(session)
+        if entry is None or entry.publication is None or picture.layer >= entry.publication.encodings:
+            return
+        source = PublisherSource(session)
+        if entry.publication.note(picture) or source not in self._sources:
+            self._go_on_air(session, entry)
+        stream = self._sources[source]
+        stream.published_s = self._now()
+        was_on_air = stream.on_air
+        self._fan_out(stream, source, entry.publication.frame(picture), 0)
+        if stream.on_air is not was_on_air:
+            self._send_feedback(stream)
+
+    def _go_on_air(self, session: str, entry: _Session) -> None:
+        """Offer a publisher's picture to its stream, which shows it from its first keyframe on."""
+        if entry.publication is None:
+            return
+        self._go_off_air(session)
+        source, stream = PublisherSource(session), self._streams[entry.put.stream]
+        stream.switch.open(source, 0, layers=entry.publication.encodings, kind=SourceKind.PUBLISHER)
+        self._sources[source] = stream
+        if layers := entry.publication.layers():
+            stream.layers[source] = layers
+        stream.layered = None
+        self._request_keyframe_if_due(stream)
+
+    def _go_off_air(self, session: str) -> None:
+        stream = self._close(PublisherSource(session))
+        if stream is not None:
+            self._send_feedback(stream)
+            self._request_keyframe_if_due(stream)
+
+    def _release_stalled(self, stream: _Stream) -> None:
+        """A publisher whose pictures stay away leaves the stage to the node; its next picture brings it back."""
+        shown = stream.switch.shown
+        if isinstance(shown, PublisherSource) and self._now() - stream.published_s > PUBLISHER_STALLED_S:
+            _log.warning("publisher_stalled", session=shown.session, stream=stream.name)
+            self._go_off_air(shown.session)
 
     # --- each second ---
 
@@ -441,6 +522,7 @@ class StreamHub:
         if reports:
             self._tell_broker(protocol.ViewerReports(reports=reports))
         for stream in self._streams.values():
+            self._release_stalled(stream)
             self._send_feedback(stream)
 
     def poll_keyframes(self) -> None:
@@ -474,14 +556,16 @@ class StreamHub:
         )
 
     def _send_feedback(self, stream: _Stream) -> None:
-        owner = stream.switch.owner
+        owner = self._owner(stream.name)
         if owner is None:
             return
         connection, channel = owner
-        connection.send_feedback(channel, self._feedback(stream, stream.layers.get(owner, [])))
+        nobody = StreamFeedback(viewers=0)
+        feedback = nobody if stream.on_air else self._feedback(stream, stream.layers.get(owner, []))
+        connection.send_feedback(channel, feedback)
 
     def _feedback(self, stream: _Stream, layers: list[LayerDescription]) -> StreamFeedback:
-        watching = [session for session in stream.sessions.values() if session.connected]
+        watching = [session for session in stream.sessions.values() if session.watches]
         lines_bps = [session.line.bps for session in watching]
         if not layers or not watching:
             return StreamFeedback(viewers=len(watching), bitrate_bps=stream_bitrate_bps(lines_bps))
@@ -499,12 +583,21 @@ class StreamHub:
 
     def _request_keyframe_if_due(self, stream: _Stream) -> None:
         for layer in stream.switch.keyframe_requests_due(self._now()):
-            connection, channel = stream.switch.preferred
+            self._request_keyframe(stream.switch.preferred, layer)
+
+    def _request_keyframe(self, source: SourceKey | None, layer: int) -> None:
+        if isinstance(source, PublisherSource):
+            publication = self._sessions[source.session].publication
+            if publication is not None:
+                self.engine.request_picture_start(source.session, publication.layer(layer))
+        elif source is not None:
+            connection, channel = source
             connection.request_keyframe(channel, layer)
 
-    def _owner(self, stream: str) -> SourceKey | None:
+    def _owner(self, stream: str) -> TrunkSource | None:
         entry = self._streams.get(stream)
-        return entry.switch.owner if entry is not None else None
+        owner = entry.switch.owner if entry is not None else None
+        return None if isinstance(owner, PublisherSource) else owner
 
     def _send_event(self, session: str, event: protocol.ClientEvent) -> None:
         self.engine.send_message([session], DATA_CHANNEL_CONTROL, protocol.encode(event))

@@ -12,14 +12,15 @@ from weakref import WeakValueDictionary
 import structlog
 from aiohttp import web
 
-from broker.protocol import AUDIENCE_SESSION, MAX_SDP_BYTES, EndReason
-from broker.tokens import TokenRefused, TokenVerifier
+from broker.protocol import AUDIENCE_PUBLISH, AUDIENCE_SESSION, MAX_SDP_BYTES, EndReason
+from broker.tokens import TokenRefusal, TokenRefused, TokenVerifier
 from edge.engine import MediaEngine, OfferError, ViewerSettings
 from edge.hub import StreamHub
 from edge.problems import problem
 
 _log = structlog.get_logger(__name__)
 
+SDP = "application/sdp"
 CORS_HEADERS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE, OPTIONS",
@@ -66,11 +67,11 @@ class WhepRoutes:
     async def offer(self, request: web.Request) -> web.Response:
         """Answer an SDP offer with 201."""
         session = request.match_info["session"]
-        refusal = await self._refusal(request, session)
+        refusal = await self.refusal(request, session)
         if refusal is not None:
             return refusal
-        if request.content_type != "application/sdp":
-            return problem("unsupported-media-type", 415, "The offer must be application/sdp")
+        if request.content_type != SDP:
+            return problem("unsupported-media-type", 415, f"The offer must be {SDP}")
         put = self._hub.session(session)
         if put is None:
             return _unknown(session)
@@ -79,7 +80,7 @@ class WhepRoutes:
         if self._hub.viewers_besides(session) >= self._max_viewers:
             return problem("edge-full", 503, "This edge is full", f"It serves {self._max_viewers} viewers.", 5.0)
         try:
-            offer_sdp = await _read_sdp(request)
+            offer_sdp = await read_sdp(request)
             start_bps = self._hub.line_bps(session)
             viewer = ViewerSettings(session, put.stream, put.codec, put.profile, start_bps)
             async with self._answering.setdefault(session, asyncio.Lock()):
@@ -88,13 +89,17 @@ class WhepRoutes:
             self.offers_refused += 1
             return problem("bad-offer", 400, "The SDP offer cannot be used", str(error)[:300])
         _log.info("viewer_answered", session=session, stream=put.stream)
-        headers = {"Location": f"/whep/{session}", "ETag": _etag(session), "Accept-Patch": _FRAGMENT_TYPE}
-        return web.Response(text=answer, status=201, content_type="application/sdp", headers=headers)
+        return self.created(session, f"/whep/{session}", answer)
+
+    def created(self, session: str, location: str, answer_sdp: str) -> web.Response:
+        """What an accepted offer is answered with."""
+        headers = {"Location": location, "ETag": _etag(session), "Accept-Patch": _FRAGMENT_TYPE}
+        return web.Response(text=answer_sdp, status=201, content_type=SDP, headers=headers)
 
     async def trickle(self, request: web.Request) -> web.Response:
         """Take candidates (RFC 8840)."""
         session = request.match_info["session"]
-        refusal = await self._refusal(request, session)
+        refusal = await self.refusal(request, session)
         if refusal is not None:
             return refusal
         if request.headers.get("If-Match", "*") not in ("*", _etag(session)):
@@ -102,7 +107,7 @@ class WhepRoutes:
         if request.content_type != _FRAGMENT_TYPE:
             return problem("unsupported-media-type", 415, f"Candidates must be {_FRAGMENT_TYPE}")
         try:
-            await self._engine.trickle(session, await _read_sdp(request))
+            await self._engine.trickle(session, await read_sdp(request))
         except OfferError as error:
             return problem("bad-fragment", 400, "The SDP fragment cannot be used", str(error)[:300])
         return web.Response(status=204)
@@ -110,14 +115,15 @@ class WhepRoutes:
     async def end(self, request: web.Request) -> web.Response:
         """End the viewer, as the visitor leaves."""
         session = request.match_info["session"]
-        refusal = await self._refusal(request, session)
+        refusal = await self.refusal(request, session)
         if refusal is not None:
             return refusal
         await self._engine.close(session)
         self._hub.on_gone(session, EndReason.LEFT)
         return web.Response(status=200)
 
-    async def _refusal(self, request: web.Request, session: str) -> web.Response | None:
+    async def refusal(self, request: web.Request, session: str) -> web.Response | None:
+        """Why the bearer of the request's token may not act for this session; `None` if they may."""
         verifier = self._verifier()
         if verifier is None:
             return problem("edge-starting", 503, "This edge has not met its broker yet", "", 1.0)
@@ -125,14 +131,25 @@ class WhepRoutes:
         if token is None:
             return problem("token-missing", 401, "A session token is required", "Send it as a bearer token.")
         try:
-            claims = verifier.verify(token, AUDIENCE_SESSION, time.time())
+            is_bearer = self._is_bearer(verifier, token, session)
         except TokenRefused as error:
             self.tokens_refused += 1
             return problem(f"token-{error.reason.value.replace('_', '-')}", 401, "The session token is not accepted")
-        if claims.sub != session:
+        if not is_bearer:
             self.tokens_refused += 1
             return problem("token-wrong-session", 403, "The token belongs to another session")
         return None if await self._is_admitted(session) else _unknown(session)
+
+    def _is_bearer(self, verifier: TokenVerifier, token: str, session: str) -> bool:
+        """Whether the token is the session's own, or the one it publishes with. Raises `TokenRefused`."""
+        try:
+            return verifier.verify(token, AUDIENCE_SESSION, time.time()).sub == session
+        except TokenRefused as error:
+            if error.reason is not TokenRefusal.AUDIENCE:
+                raise
+        put = self._hub.session(session)
+        claims = verifier.verify(token, AUDIENCE_PUBLISH, time.time())
+        return put is not None and put.publishes == claims.jti
 
     async def _is_admitted(self, session: str) -> bool:
         for _ in range(ADMISSION_POLLS):
@@ -159,7 +176,8 @@ def bearer_token(request: web.Request) -> str | None:
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
 
 
-async def _read_sdp(request: web.Request) -> str:
+async def read_sdp(request: web.Request) -> str:
+    """The body as SDP text. Raises `OfferError`."""
     body = await request.content.read(MAX_SDP_BYTES + 1)
     while not request.content.at_eof() and len(body) <= MAX_SDP_BYTES:
         body += await request.content.read(MAX_SDP_BYTES + 1 - len(body))

@@ -4,14 +4,22 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import aiohttp
 import structlog
 from aiohttp import web
 
 from broker.api import middleware, operations, routes
 from broker.api.client_address import parse_networks
 from broker.api.controller import Controller
-from broker.api.keys import CONTROLLER, GUEST_LIMITER, RESHAPE_LIMITER, TRUSTED_PROXIES
-from broker.api.rate_limit import RESHAPES_PER_MINUTE, RateLimiter
+from broker.api.keys import (
+    CONTROLLER,
+    EDGE_HTTP,
+    GUEST_LIMITER,
+    PUBLISH_LIMITER,
+    RESHAPE_LIMITER,
+    TRUSTED_PROXIES,
+)
+from broker.api.rate_limit import OFFERS_PER_MINUTE, RESHAPES_PER_MINUTE, RateLimiter
 from broker.api.settings import BrokerSettings
 from broker.api.static import StaticFiles
 from broker.protocol import MAX_HTTP_BODY_BYTES
@@ -21,6 +29,9 @@ from broker.store.interface import StoreUnavailable
 log = structlog.get_logger("broker")
 
 __all__ = ["BrokerSettings", "create_app"]
+
+EDGE_ANSWERS_WITHIN_S = 5.0
+"""What an edge gets to answer a publisher's offer."""
 
 
 def create_app(settings: BrokerSettings) -> web.Application:
@@ -33,13 +44,22 @@ def create_app(settings: BrokerSettings) -> web.Application:
     app[CONTROLLER] = Controller(settings, store)
     app[GUEST_LIMITER] = RateLimiter(settings.guest_joins_per_minute)
     app[RESHAPE_LIMITER] = RateLimiter(RESHAPES_PER_MINUTE)
+    app[PUBLISH_LIMITER] = RateLimiter(OFFERS_PER_MINUTE)
     app[TRUSTED_PROXIES] = parse_networks(settings.trusted_proxies)
     routes.register(app)
     operations.register(app)
     middleware.register_preflights(app)
+    app.cleanup_ctx.append(_open_edge_http)
     app.cleanup_ctx.append(_run_background)
     app.on_shutdown.append(_say_goodbye)
     return app
+
+
+async def _open_edge_http(app: web.Application) -> AsyncIterator[None]:
+    timeout = aiohttp.ClientTimeout(total=EDGE_ANSWERS_WITHIN_S)
+    async with aiohttp.ClientSession(timeout=timeout) as http:
+        app[EDGE_HTTP] = http
+        yield
 
 
 async def _run_background(app: web.Application) -> AsyncIterator[None]:

@@ -1,5 +1,6 @@
 """Where the application keeps what its handlers need."""
 
+import aiohttp
 from aiohttp import web
 
 from broker.api.client_address import Network
@@ -9,4 +10,6 @@ from broker.api.rate_limit import RateLimiter
 CONTROLLER: web.AppKey[Controller] = web.AppKey("controller", Controller)
 GUEST_LIMITER: web.AppKey[RateLimiter] = web.AppKey("guest_limiter", RateLimiter)
 RESHAPE_LIMITER: web.AppKey[RateLimiter] = web.AppKey("reshape_limiter", RateLimiter)
+PUBLISH_LIMITER: web.AppKey[RateLimiter] = web.AppKey("publish_limiter", RateLimiter)
+EDGE_HTTP: web.AppKey[aiohttp.ClientSession] = web.AppKey("edge_http", aiohttp.ClientSession)
 TRUSTED_PROXIES: web.AppKey[tuple[Network, ...]] = web.AppKey("trusted_proxies", tuple)

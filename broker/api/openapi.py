@@ -10,11 +10,13 @@ from broker import protocol
 from broker.api.problems import CONTENT_TYPE
 from broker.api.routes import ROUTES, Access, Route
 
+_JSON = "application/json"
 _REF_TEMPLATE = "#/components/schemas/{name}"
 _ALWAYS = (400, 401, 403, 413)
 _SECURITY: dict[Access, list[dict[str, list[str]]]] = {
     Access.PUBLIC: [],
     Access.JOIN_TOKEN: [{"joinToken": []}, {}],
+    Access.PUBLISHER: [{"publishToken": []}],
     Access.SESSION: [{"sessionToken": []}],
     Access.MODERATOR: [{"operator": []}, {"sessionToken": []}],
     Access.OPERATOR: [{"operator": []}],
@@ -23,6 +25,7 @@ _SECURITY: dict[Access, list[dict[str, list[str]]]] = {
 _SCHEMES = {
     "operator": "The API key, or an operator token",
     "joinToken": "A join token from POST /v1/rooms/{room}/tokens, single use",
+    "publishToken": "A token from POST /v1/rooms/{room}/tokens with `publish`",
     "sessionToken": "The session token of a JoinGrant",
     "agentToken": "A node or edge token",
 }
@@ -67,7 +70,9 @@ def _operation(route: Route) -> dict[str, Any]:
         "responses": _responses(route),
     }
     if route.body is not None:
-        operation["requestBody"] = {"content": {"application/json": {"schema": _ref(route.body)}}}
+        operation["requestBody"] = {"content": {route.media_type: {"schema": _ref(route.body)}}}
+    elif route.media_type != _JSON:
+        operation["requestBody"] = {"content": {route.media_type: {"schema": {"type": "string"}}}}
     return operation
 
 
@@ -82,7 +87,9 @@ def _parameter(name: str) -> dict[str, Any]:
 def _responses(route: Route) -> dict[str, Any]:
     success: dict[str, Any] = {"description": "Done"}
     if route.answer is not None:
-        success["content"] = {"application/json": {"schema": _ref(route.answer)}}
+        success["content"] = {route.media_type: {"schema": _ref(route.answer)}}
+    elif route.media_type != _JSON:
+        success["content"] = {route.media_type: {"schema": {"type": "string"}}}
     problem = {CONTENT_TYPE: {"schema": _ref(protocol.Problem)}}
     responses: dict[str, Any] = {str(route.status): success}
     for status in sorted({*_ALWAYS, *route.statuses}):

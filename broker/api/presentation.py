@@ -53,6 +53,7 @@ def show_participant(state: State, session: SessionRecord) -> Participant:
         edge=session.edge,
         node=state.views[session.view].node,
         joined_at=session.joined_at,
+        publishes=session.publishes,
         report=session.report,
     )
 

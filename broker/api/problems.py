@@ -18,6 +18,8 @@ _REFUSAL_STATUS: dict[RefusalKind, tuple[int, str]] = {
     RefusalKind.PARTICIPANT_UNKNOWN: (404, "No such participant"),
     RefusalKind.SESSION_UNKNOWN: (404, "No such session"),
     RefusalKind.SESSION_ENDED: (410, "The session has ended"),
+    RefusalKind.NO_STAGE: (409, "The room has no stage"),
+    RefusalKind.STAGE_TAKEN: (409, "Somebody publishes here already"),
     RefusalKind.AGENT_UNKNOWN: (404, "No such node or edge"),
     RefusalKind.NO_EDGE: (503, "No edge is ready"),
     RefusalKind.NO_NODE: (503, "No render node is ready"),

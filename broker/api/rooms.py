@@ -13,9 +13,12 @@ from broker.core import views
 from broker.core.state import RoomRecord
 from broker.protocol import (
     AUDIENCE_JOIN,
+    AUDIENCE_PUBLISH,
+    MAX_TOKEN_TTL_S,
     EndReason,
     ParticipantList,
     ParticipantPatch,
+    Role,
     RoomCreate,
     RoomList,
     RoomPatch,
@@ -78,21 +81,27 @@ async def delete_room(request: web.Request) -> web.Response:
 
 
 async def create_token(request: web.Request) -> web.Response:
-    """Mint a single-use join token, and a link that carries it in its fragment, which no server sees."""
+    """Mint a single-use join token, and a link that carries it in its fragment, which no server sees.
+
+    Or a publish token, and the endpoint that takes it as a bearer.
+    """
     controller, name = request.app[CONTROLLER], request.match_info["room"]
     body = await read_body(request, TokenRequest)
     room = controller.brain.state.room(name)
     unix_now = controller.unix_now()
+    role = Role.SPEAKER if body.publish and body.role is not Role.HOST else body.role
     token = controller.authority.mint(
-        AUDIENCE_JOIN,
+        AUDIENCE_PUBLISH if body.publish else AUDIENCE_JOIN,
         body.identity,
         body.ttl_s,
         unix_now,
         room=room.room,
-        role=body.role.value,
+        role=role.value,
         name=body.display_name,
     )
-    link = f"{controller.settings.public_url.rstrip('/')}/?room={room.room}#token={token}"
+    public_url = controller.settings.public_url.rstrip("/")
+    endpoint = f"{public_url}/v1/rooms/{room.room}/whip"
+    link = endpoint if body.publish else f"{public_url}/?room={room.room}#token={token}"
     return json_response(TokenGrant(token=token, link=link, expires_at=rfc3339(unix_now + body.ttl_s)), 201)
 
 
@@ -118,7 +127,8 @@ async def remove_participant(request: web.Request) -> web.Response:
     controller = request.app[CONTROLLER]
     room, name = request.match_info["room"], request.match_info["participant"]
     session = controller.brain.participant(room, name)
-    until, unix_now = controller.unix_now() + controller.settings.session_token_ttl_s, controller.unix_now()
+    unix_now = controller.unix_now()
+    until = unix_now + max(controller.settings.session_token_ttl_s, MAX_TOKEN_TTL_S if session.publishes else 0.0)
     for token_id in filter(None, (session.session, session.token_id)):
         await controller.use_store(lambda name=token_id: controller.store.revoke(name, until, unix_now))  # type: ignore[misc]
     await controller.step(lambda: controller.brain.end_session(session.session, EndReason.REMOVED))

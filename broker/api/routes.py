@@ -7,7 +7,7 @@ from enum import StrEnum
 from aiohttp import web
 
 from broker import protocol
-from broker.api import auth, control, fleet, rooms, sessions
+from broker.api import auth, control, fleet, rooms, sessions, whip
 from broker.api.keys import CONTROLLER
 from broker.api.problems import standing_by
 
@@ -19,6 +19,7 @@ class Access(StrEnum):
 
     PUBLIC = "public"
     JOIN_TOKEN = "join token, or nobody's if the room is open"
+    PUBLISHER = "publish token of this room"
     SESSION = "session token of this session"
     MODERATOR = "operator, or a host of this room with their session token"
     OPERATOR = "operator"
@@ -39,11 +40,13 @@ class Route:
     answer: type[protocol.Message] | None = None
     status: int = 200
     statuses: tuple[int, ...] = ()
+    media_type: str = "application/json"
+    """Of body and answer; where it is not JSON there are no structs for them."""
 
     @property
     def is_cross_origin(self) -> bool:
         """Whether pages of other origins may call it."""
-        return self.access in (Access.PUBLIC, Access.JOIN_TOKEN, Access.SESSION)
+        return self.access in (Access.PUBLIC, Access.JOIN_TOKEN, Access.PUBLISHER, Access.SESSION)
 
 
 ROUTES: tuple[Route, ...] = (
@@ -94,6 +97,11 @@ ROUTES: tuple[Route, ...] = (
         method="POST", path="/v1/rooms/{room}/join", handler=sessions.join, tag="sessions", access=Access.JOIN_TOKEN,
         summary="Join a room: place a session", body=protocol.JoinRequest, answer=protocol.JoinGrant, status=201,
         statuses=(404, 409, 429, 503),
+    ),
+    Route(
+        method="POST", path="/v1/rooms/{room}/whip", handler=whip.publish, tag="sessions", access=Access.PUBLISHER,
+        summary="Publish a conference's stage (WHIP, RFC 9725): an SDP offer in, the answer out", status=201,
+        statuses=(404, 409, 415, 429, 502, 503), media_type="application/sdp",
     ),
     Route(
         method="POST", path="/v1/sessions/{session}/resume", handler=sessions.resume, tag="sessions",

@@ -6,7 +6,7 @@ answering each `Claim`, before the next event. A method that raises `Refusal` ha
 
 from collections.abc import Iterable, Sequence
 
-from broker.core import fleet, rooms, sessions, starts, views
+from broker.core import fleet, publishing, rooms, sessions, starts, views
 from broker.core.effects import AgentKey, Effect
 from broker.core.placement import PlacementPolicy
 from broker.core.policies import LowestLatency
@@ -163,7 +163,9 @@ class Brain:
         for room in list(state.rooms.values()):
             views.place_room(state, room)
         for view in [v for v in state.views.values() if v.give_up_at is not None and now >= v.give_up_at]:
-            if view.node is None:
+            if publishing.is_on_air(state, view):
+                view.give_up_at = now + state.settings.node_search_s
+            elif view.node is None:
                 sessions.end_view(state, view, EndReason.NODE_LOST)
         for session in [s for s in state.sessions.values() if s.deadline is not None and now >= s.deadline]:
             if session.session in state.sessions:

@@ -24,6 +24,7 @@ class EdgeOffer(Struct, frozen=True, kw_only=True):
     viewers: int
     max_viewers: int
     node_rtt_ms: dict[str, float]
+    takes_publishers: bool = False
 
     @property
     def load_ratio(self) -> float:
@@ -62,6 +63,7 @@ class PlacementRequest(Struct, frozen=True, kw_only=True):
     room_node: str | None = None
     excluded_nodes: frozenset[str] = frozenset()
     excluded_edges: frozenset[str] = frozenset()
+    publishes: bool = False
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
@@ -143,8 +145,11 @@ def _is_able(request: PlacementRequest, node: NodeOffer) -> bool:
 
 def _usable_edges(request: PlacementRequest, edges: Iterable[EdgeOffer]) -> list[EdgeOffer]:
     ready = [edge for edge in edges if edge.edge not in request.excluded_edges]
+    if request.publishes:
+        ready = [edge for edge in ready if edge.takes_publishers]
     if not ready:
-        raise Refusal(RefusalKind.NO_EDGE, "no edge is ready to take viewers", RETRY_WHEN_ABSENT_S)
+        whom = "publishers" if request.publishes else "viewers"
+        raise Refusal(RefusalKind.NO_EDGE, f"no edge is ready to take {whom}", RETRY_WHEN_ABSENT_S)
     free = [edge for edge in ready if edge.viewers < edge.max_viewers]
     if not free:
         raise Refusal(RefusalKind.FARM_FULL, "every edge has as many viewers as it can take", RETRY_WHEN_FULL_S)

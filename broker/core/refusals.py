@@ -14,6 +14,8 @@ class RefusalKind(StrEnum):
     PARTICIPANT_UNKNOWN = "participant-unknown"
     SESSION_UNKNOWN = "session-unknown"
     SESSION_ENDED = "session-ended"
+    NO_STAGE = "no-stage"
+    STAGE_TAKEN = "stage-taken"
     AGENT_UNKNOWN = "agent-unknown"
     NO_EDGE = "no-edge"
     NO_NODE = "no-node"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct, structs
 
-from broker.core import views
+from broker.core import publishing, views
 from broker.core.effects import Claim, JoinPlaced, JoinRefused, Release, Send, SessionEnded
 from broker.core.picture import (
     CodecChoice,
@@ -53,6 +53,7 @@ class Join(Struct, frozen=True, kw_only=True):
     probes: Sequence[Probe] = ()
     codecs: Sequence[VideoCapability] = ()
     viewport: Viewport = Viewport()
+    publishes: bool = False
 
 
 def join(state: State, request: Join, now: float) -> None:
@@ -64,6 +65,8 @@ def join(state: State, request: Join, now: float) -> None:
             f"room {room.room!r} holds {room.max_participants} participants and is full",
             RETRY_WHEN_FULL_S,
         )
+    if request.publishes:
+        publishing.require_free_stage(state, room)
     view, is_new = _view_for(state, room, request)
     session = _session_for(state, room, request, view, now)
     placement = _choose(state, room, session, view, frozenset())
@@ -94,6 +97,7 @@ def _session_for(state: State, room: RoomRecord, request: Join, view: ViewRecord
         seat=_free_seat(state, room) if room.mode is Mode.CONFERENCE else None,
         deadline=now + state.settings.connect_timeout_s,
         probes=list(request.probes),
+        publishes=request.publishes,
     )
 
 
@@ -156,6 +160,7 @@ def _choose(
         room_node=view.node or room.node,
         excluded_nodes=frozenset(view.excluded),
         excluded_edges=excluded_edges,
+        publishes=session.publishes,
     )
     nodes = state.node_offers()
     if not drawn:
@@ -335,6 +340,7 @@ def _choose_edge(state: State, session: SessionRecord, probes: Sequence[Probe]) 
         milliunits=0,
         probes=probes,
         room_node=view.node if is_drawn else None,
+        publishes=session.publishes,
     )
     return place(request, _edges_for(state, view), nodes, state.policy)
 

@@ -1,9 +1,10 @@
 """Late starts: a node that took a view, says nothing of failure, and sends no picture either.
 
-A view nobody watches is not drawn, so the clock runs only while a viewer is connected, and only while the node is.
+A view nobody watches, or whose picture comes from a publisher, is not drawn, so the clock runs only while a viewer is
+connected and no publisher is, and only while the node is.
 """
 
-from broker.core import sessions, views
+from broker.core import publishing, sessions, views
 from broker.core.state import NodeRecord, State, ViewRecord
 from broker.protocol import EndReason
 
@@ -21,6 +22,8 @@ def find_late(state: State, now: float) -> None:
 
 
 def _is_awaited(state: State, view: ViewRecord) -> bool:
+    if publishing.is_on_air(state, view):
+        return False
     return any(session.connected for session in views.view_sessions(state, view))
 
 

@@ -98,6 +98,8 @@ class SessionRecord(Struct, kw_only=True):
     tries: int = 0
     state: SessionState = SessionState.CONNECTING
     connected: bool = False
+    publishes: bool = False
+    """Whether it sends the stage's picture instead of watching it."""
     was_connected: bool = False
     """Whether its viewer has ever been connected; until then nothing prolongs `deadline`."""
     deadline: float | None = None
@@ -267,6 +269,7 @@ class State:
                 viewers=self.ledger.claimed(edge_pool(edge.edge)),
                 max_viewers=edge.capacity,
                 node_rtt_ms=edge.load.node_rtt_ms,
+                takes_publishers=edge.capability.takes_publishers,
             )
             for edge in self.edges.values()
             if edge.connected and edge.state is AgentState.READY and (among is None or edge.edge in among)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from msgspec import structs
 
+from broker.core import publishing
 from broker.core.effects import AgentKey, AgentKind, Claim, Release, Send, ViewMoved
 from broker.core.picture import Picture, fit, within_budget
 from broker.core.placement import NodeOffer, PlacementRequest, usable_nodes_for
@@ -59,6 +60,7 @@ def put_session(state: State, session: SessionRecord) -> None:
         codec=view.picture.codec,
         profile=view.picture.profile,
         state=session.state,
+        publishes=session.token_id if session.publishes else None,
         bandwidth_bps=next((probe.bandwidth_bps for probe in session.probes if probe.edge == session.edge), None),
     )
     state.emit(Send(edge_key(session.edge), message))
@@ -173,6 +175,8 @@ def granted(state: State, view: ViewRecord, fence: int) -> None:
     view.fence = view.highest_fence = fence
     view.started = False
     view.give_up_at = view.start_by = None
+    if publishing.is_on_air(state, view):
+        drop_previous(state, view)
     if not view.previous:
         view.shown_fence = fence
     room = state.rooms[view.room]
@@ -251,8 +255,10 @@ def lose(state: State, view: ViewRecord, now: float) -> None:
     search(state, view, now)
     if not view.previous:
         view.shown_fence = view.highest_fence + 1
+    on_air = publishing.is_on_air(state, view)
     for session in view_sessions(state, view):
-        session.state = SessionState.REPLACING
+        if not on_air:
+            session.state = SessionState.REPLACING
         put_session(state, session)
         state.persist(session)
     state.persist(view)

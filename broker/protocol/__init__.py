@@ -19,6 +19,7 @@ from broker.protocol.claims import (
     AUDIENCE_JOIN,
     AUDIENCE_NODE,
     AUDIENCE_OPERATOR,
+    AUDIENCE_PUBLISH,
     AUDIENCE_SESSION,
     AUDIENCE_TRUNK,
     TOKEN_ALGORITHM,
@@ -103,6 +104,7 @@ from broker.protocol.joining import (
     Viewport,
 )
 from broker.protocol.rooms import (
+    MAX_TOKEN_TTL_S,
     MaxParticipants,
     Metadata,
     Participant,
@@ -159,6 +161,7 @@ __all__ = [
     "AUDIENCE_JOIN",
     "AUDIENCE_NODE",
     "AUDIENCE_OPERATOR",
+    "AUDIENCE_PUBLISH",
     "AUDIENCE_SESSION",
     "AUDIENCE_TRUNK",
     "DATA_CHANNEL_CONTROL",
@@ -171,6 +174,7 @@ __all__ = [
     "MAX_METADATA_ENTRIES",
     "MAX_PROBES",
     "MAX_SDP_BYTES",
+    "MAX_TOKEN_TTL_S",
     "TOKEN_ALGORITHM",
     "AgentMessage",
     "AgentState",

@@ -5,6 +5,7 @@ from msgspec import Struct
 TOKEN_ALGORITHM = "EdDSA"
 AUDIENCE_JOIN = "farstage:join"
 AUDIENCE_SESSION = "farstage:session"
+AUDIENCE_PUBLISH = "farstage:publish"
 AUDIENCE_NODE = "farstage:node"
 AUDIENCE_EDGE = "farstage:edge"
 AUDIENCE_TRUNK = "farstage:trunk"
@@ -14,7 +15,8 @@ AUDIENCE_OPERATOR = "farstage:operator"
 class Claims(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Claims of every token (RFC 7519). `sub`: identity, session, node, edge or operator name, by audience.
 
-    Join tokens carry `room`, `role`, `name`; trunk tokens `sub` = the dialling process, `edge` = the one that accepts.
+    Join and publish tokens carry `room`, `role`, `name`; trunk tokens `sub` = the dialling process, `edge` = the one
+    that accepts.
     """
 
     aud: str

@@ -237,6 +237,8 @@ class PutSession(Tagged, frozen=True):
     state: SessionState
     bandwidth_bps: Annotated[float, Meta(ge=0, le=1e11)] | None = None
     """What the client measured to this edge before joining; its stream begins within it."""
+    publishes: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    """Identifier of the token with which this session publishes the stream instead of watching it."""
 
 
 class DropSession(Tagged, frozen=True):

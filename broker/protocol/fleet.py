@@ -35,6 +35,7 @@ class EdgeCapability(Message, frozen=True):
 
     engine: str
     max_viewers: Annotated[int, Meta(ge=1, le=1_000_000)]
+    takes_publishers: bool = False
 
 
 class EdgeLoad(Message, frozen=True):

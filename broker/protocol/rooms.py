@@ -70,17 +70,24 @@ class RoomList(Message, frozen=True):
     rooms: list[Room]
 
 
+MAX_TOKEN_TTL_S = 2_592_000
+"""Thirty days."""
+
+
 class TokenRequest(Message, frozen=True):
     """Body of `POST /v1/rooms/{room}/tokens`."""
 
     identity: Identifier
     display_name: DisplayName
     role: Role = Role.VISITOR
-    ttl_s: Annotated[float, Meta(gt=0, le=2_592_000)] = 3600.0
+    ttl_s: Annotated[float, Meta(gt=0, le=MAX_TOKEN_TTL_S)] = 3600.0
+    publish: bool = False
+    """A token to publish the stage's picture and sound with (WHIP) instead of joining; who bears it is a speaker."""
 
 
 class TokenGrant(Message, frozen=True):
-    """A join token (JWT, single use) and a link that carries it."""
+    """A join token (JWT, single use) and a link that carries it; or a publish token, good until it expires, and the
+    WHIP endpoint that takes it as a bearer."""
 
     token: str
     link: str
@@ -101,6 +108,7 @@ class Participant(Message, frozen=True):
     edge: str | None
     node: str | None
     joined_at: str
+    publishes: bool = False
     report: "ViewerReport | None" = None
 
 

@@ -94,12 +94,20 @@ class Farm:
         message = RegisterNode(node=name, region=region, version="1", capability=capability, views=list(views))
         return self.carry_out(self.brain.register(message, self.now))
 
-    def edge(self, name: str, max_viewers: int = 100, sessions: Sequence[str] = (), region: str = "r1"):
+    def edge(
+        self,
+        name: str,
+        max_viewers: int = 100,
+        sessions: Sequence[str] = (),
+        region: str = "r1",
+        *,
+        publishers: bool = True,
+    ):
         message = RegisterEdge(
             edge=name,
             region=region,
             version="1",
-            capability=EdgeCapability(engine="test", max_viewers=max_viewers),
+            capability=EdgeCapability(engine="test", max_viewers=max_viewers, takes_publishers=publishers),
             public_url=f"https://{name}.example",
             trunk_url=f"wss://{name}.example/trunk",
             sessions=list(sessions),
@@ -139,6 +147,8 @@ class Farm:
         codecs: Sequence[VideoCapability] = (),
         viewport: Viewport = Viewport(),  # noqa: B008
         role: Role = Role.VISITOR,
+        *,
+        publishes: bool = False,
     ) -> SessionRecord:
         self._joins += 1
         request = Join(
@@ -153,6 +163,8 @@ class Farm:
             probes=probes,
             codecs=codecs,
             viewport=viewport,
+            token_id=f"t{self._joins}",
+            publishes=publishes,
         )
         effects = self.carry_out(self.brain.join(request, self.now))
         for effect in effects:

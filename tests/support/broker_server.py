@@ -96,13 +96,19 @@ class Api:
         message = RegisterNode(node=name, region="r1", version="1", capability=capability, views=list(views))
         return await self._agent("node", name, message)
 
-    async def edge(self, name: str = "e1", max_viewers: int = 100, sessions: Any = ()) -> "Agent":
+    async def edge(
+        self,
+        name: str = "e1",
+        max_viewers: int = 100,
+        sessions: Any = (),
+        public_url: str = "http://127.0.0.1:8081",
+    ) -> "Agent":
         message = RegisterEdge(
             edge=name,
             region="r1",
             version="1",
-            capability=EdgeCapability(engine="test", max_viewers=max_viewers),
-            public_url="http://127.0.0.1:8081",
+            capability=EdgeCapability(engine="test", max_viewers=max_viewers, takes_publishers=True),
+            public_url=public_url,
             trunk_url="ws://127.0.0.1:8081/trunk",
             sessions=list(sessions),
         )

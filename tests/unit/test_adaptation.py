@@ -6,12 +6,15 @@ import pytest
 
 from broker.token_bucket import TokenBucket
 from edge.adaptation import (
+    LAYER_STEP,
     LONG_QUEUE_MS,
     MAX_BITRATE_BPS,
     MIN_BITRATE_BPS,
     START_BITRATE_BPS,
     LineEstimate,
     LineReport,
+    highest_layer_bps,
+    least_bitrates_bps,
     stream_bitrate_bps,
 )
 from tests.support.network import Line, Link
@@ -179,3 +182,25 @@ def test_what_congestion_control_measured_outranks_loss_and_the_receivers_own_es
     assert after(measured) == pytest.approx(3.6e6), "with room for sound and repeats"
     assert after(LineReport(1e6, 10.0, 0.0, UNKNOWN, measured_bps=1.0)) == MIN_BITRATE_BPS
     assert after(LineReport(1e6, 10.0, 0.0, UNKNOWN, measured_bps=1e12)) == MAX_BITRATE_BPS
+
+
+# --- Simulcast layers -----------------------------------------------------------------------------------
+
+MOST_BPS = [200_000.0, 800_000.0, 3_000_000.0]
+
+
+def test_highest_layer_is_worth_having_a_step_above_the_next_lower_one() -> None:
+    assert least_bitrates_bps(MOST_BPS) == [200_000.0, 800_000.0, 800_000.0 * LAYER_STEP]
+    assert least_bitrates_bps([3e6]) == [3e6]
+
+
+def test_viewers_who_get_a_lower_layer_do_not_hold_the_highest_down() -> None:
+    narrow, wide = [300_000.0] * 40, [2_500_000.0] * 60
+    assert highest_layer_bps(narrow + wide, MOST_BPS) == 2_500_000.0
+    assert stream_bitrate_bps(narrow + wide) == 300_000.0
+
+
+def test_highest_layer_adapts_to_the_slower_of_its_viewers_and_keeps_its_bounds() -> None:
+    assert highest_layer_bps([1_200_000.0] * 30 + [9e6] * 70, MOST_BPS) == 1_200_000.0
+    assert highest_layer_bps([9e6] * 100, MOST_BPS) == 3_000_000.0
+    assert highest_layer_bps([300_000.0] * 100, MOST_BPS) == 3_000_000.0, "for whoever comes with a better line"

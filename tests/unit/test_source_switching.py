@@ -3,7 +3,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.switching import KEYFRAME_REQUEST_INTERVAL_S, MAX_CLOCK_JUMP_S, RTP_HZ, SourceFrame, StreamSwitch
+from edge.switching import KEYFRAME_REQUEST_INTERVAL_S, MAX_CLOCK_JUMP_S, RTP_HZ, SourceFrame, SourceKind, StreamSwitch
 
 FRAME_S = 1 / 30
 
@@ -16,6 +16,13 @@ class Player:
         self.name = name
         self.clock_us = clock_us
         self.sequence = 0
+
+    def play_layers(self, now: float, layers: list[int], *, keyframe: bool = False) -> list:
+        """One picture in some layers."""
+        self.sequence += 1
+        self.clock_us += round(FRAME_S * 1e6)
+        frames = [SourceFrame(b"x", keyframe, self.sequence, self.clock_us, layer) for layer in layers]
+        return [self.switch.frame(self.name, frame, now)[0] for frame in frames]
 
     def play(self, now: float, *, keyframe: bool = False, skip: int = 0):
         self.sequence += 1 + skip
@@ -112,6 +119,107 @@ def test_capture_clock_that_leaps_does_not_stop_the_timeline() -> None:
     a.clock_us += int(3600e6)
     second = a.play(FRAME_S)[0]
     assert 0 < second.timestamp - first.timestamp < MAX_CLOCK_JUMP_S * RTP_HZ
+
+
+# --- Layers ---------------------------------------------------------------------------------------------
+
+
+def layered(layers: int = 3) -> tuple[StreamSwitch[str], Player]:
+    switch: StreamSwitch[str] = StreamSwitch()
+    switch.open("a", 1, layers=layers)
+    return switch, Player(switch, "a")
+
+
+def test_layers_of_a_picture_bear_the_same_time() -> None:
+    _, a = layered()
+    for number in range(10):
+        pictures = a.play_layers(number * FRAME_S, [0, 1, 2], keyframe=number == 0)
+        assert [picture.layer for picture in pictures] == [0, 1, 2]
+        assert len({picture.timestamp for picture in pictures}) == 1
+
+
+def test_layer_that_is_late_keeps_its_own_order_and_time() -> None:
+    switch, _ = layered(2)
+    stamps: dict[int, list[int]] = {0: [], 1: []}
+    for number in range(8):
+        for layer, lag in ((0, 0), (1, 1)):
+            picture, _ = switch.frame(
+                "a", SourceFrame(b"x", True, number, (number - lag) * 33_333, layer), number * FRAME_S
+            )
+            stamps[layer].append(picture.timestamp)
+    assert stamps[0] == sorted(set(stamps[0]))
+    assert stamps[1] == sorted(set(stamps[1]))
+    assert stamps[0][:-1] == stamps[1][1:]
+
+
+def test_gap_in_one_layer_does_not_stop_the_others() -> None:
+    switch, a = layered(2)
+    a.play_layers(0.0, [0, 1], keyframe=True)
+    switch.keyframe_requests_due(0.0)
+    a.play_layers(0.1, [0])
+    low, high = a.play_layers(1.0, [0, 1])
+    assert low is not None
+    assert high is None
+    assert switch.keyframe_requests_due(1.0) == [1]
+
+
+def test_keyframes_are_asked_for_layer_by_layer() -> None:
+    switch, a = layered()
+    assert switch.keyframe_requests_due(0.0) == [0, 1, 2]
+    a.play_layers(0.1, [0, 1, 2], keyframe=True)
+    switch.want_keyframe(2)
+    assert switch.keyframe_requests_due(1.0) == [2]
+    switch.want_keyframe(0)
+    assert switch.keyframe_requests_due(1.1) == [0]
+
+
+def test_layers_that_the_source_does_not_have_are_neither_shown_nor_asked_for() -> None:
+    switch, a = layered(1)
+    a.play_layers(0.0, [0], keyframe=True)
+    assert a.play_layers(0.1, [3], keyframe=True) == [None]
+    switch.want_keyframe(3)
+    assert switch.keyframe_requests_due(1.0) == []
+
+
+# --- Publishers -----------------------------------------------------------------------------------------
+
+
+def test_publisher_is_shown_from_its_keyframe_on_and_the_node_keeps_the_stream() -> None:
+    switch, node = opened(7)
+    node.play(0.0, keyframe=True)
+    switch.open("p", 0, kind=SourceKind.PUBLISHER)
+    publisher = Player(switch, "p")
+    assert publisher.play(0.1)[0] is None
+    assert node.play(0.1)[0] is not None
+    picture, superseded = publisher.play(0.2, keyframe=True)
+    assert picture is not None
+    assert superseded == []
+    assert (switch.shown, switch.owner, switch.preferred) == ("p", "a", "p")
+    assert node.play(0.3, keyframe=True)[0] is None
+
+
+def test_node_takes_over_again_when_the_publisher_leaves() -> None:
+    switch, node = opened(7)
+    node.play(0.0, keyframe=True)
+    switch.open("p", 0, kind=SourceKind.PUBLISHER)
+    publisher = Player(switch, "p", clock_us=5)
+    last = publisher.play(0.2, keyframe=True)[0].timestamp
+    switch.keyframe_requests_due(0.2)
+    switch.close("p")
+    assert switch.keyframe_requests_due(1.0) == [0]
+    assert node.play(1.0)[0] is None
+    picture = node.play(1.1, keyframe=True)[0]
+    assert picture.timestamp - last == round(0.9 * RTP_HZ)
+
+
+def test_new_node_does_not_end_a_publisher() -> None:
+    switch, _ = opened(7)
+    switch.open("p", 0, kind=SourceKind.PUBLISHER)
+    Player(switch, "p").play(0.0, keyframe=True)
+    switch.open("b", 8)
+    assert Player(switch, "b").play(0.1, keyframe=True)[0] is None
+    assert switch.require_fence(9) == ["a", "b"]
+    assert switch.shown == "p"
 
 
 @given(

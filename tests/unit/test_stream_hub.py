@@ -6,9 +6,9 @@ import pytest
 
 from broker import protocol
 from broker.protocol import DropSession, EndReason, Mode, PutSession, Role, SessionState, ViewerConnected, ViewerReports
-from edge.engine import VIEWER_STATISTICS, MediaFrame
-from edge.hub import MAX_HELD_MESSAGES, StreamHub
-from edge.trunk import Flag, Frame, Kind, StreamOpen, ViewerAudio, ViewerEvent
+from edge.engine import VIEWER_STATISTICS, MediaFrame, PublishedPicture
+from edge.hub import MAX_HELD_MESSAGES, PUBLISHER_STALLED_S, StreamHub
+from edge.trunk import Flag, Frame, Kind, LayerDescription, StreamOpen, ViewerAudio, ViewerEvent
 
 
 class Engine:
@@ -19,7 +19,9 @@ class Engine:
         self.messages: list[tuple[str, protocol.ClientEvent]] = []
         self.sounds: list[tuple[str, bytes, int]] = []
         self.closed: list[str] = []
-        self.rows: list[tuple] = []
+        self.rows: list[dict] = []
+        self.layers: list[tuple[str, list[float]]] = []
+        self.starts_requested: list[tuple[str, int]] = []
 
     def send(self, stream: str, frame: MediaFrame) -> None:
         self.sent.append((stream, frame))
@@ -30,8 +32,19 @@ class Engine:
     def send_audio(self, session: str, opus_frame: bytes, timestamp: int) -> None:
         self.sounds.append((session, opus_frame, timestamp))
 
+    def set_layers(self, stream: str, bitrates_bps) -> None:
+        self.layers.append((stream, list(bitrates_bps)))
+
+    def request_picture_start(self, session: str, layer: int) -> None:
+        self.starts_requested.append((session, layer))
+
     def statistics(self):
-        return np.array(self.rows, VIEWER_STATISTICS)
+        table = np.zeros(len(self.rows), VIEWER_STATISTICS)
+        table["estimate_bps"] = table["measured_bps"] = np.nan
+        for row, known in zip(table, self.rows, strict=True):
+            for name, value in known.items():
+                row[name] = value
+        return table
 
     async def close(self, session: str) -> None:
         self.closed.append(session)
@@ -70,6 +83,7 @@ class Farm:
         muted: bool = False,
         role=Role.VISITOR,
         mode=Mode.EXPLORE,
+        publishes: str | None = None,
     ) -> None:
         self.hub.put_session(
             PutSession(
@@ -84,15 +98,18 @@ class Farm:
                 codec=protocol.Codec.H264,
                 profile=None,
                 state=state,
+                publishes=publishes,
             )
         )
 
-    def open(self, channel: int = 1, fence: int = 1, trunk: Trunk | None = None) -> str | None:
-        return self.hub.on_open(trunk or self.trunk, channel, StreamOpen(stream="v1", fence=fence))
+    def open(self, channel: int = 1, fence: int = 1, trunk: Trunk | None = None, layers=()) -> str | None:
+        return self.hub.on_open(trunk or self.trunk, channel, StreamOpen(stream="v1", fence=fence, layers=list(layers)))
 
-    def frame(self, sequence: int, *, keyframe: bool = False, channel: int = 1, shows: int = 0, trunk=None) -> None:
+    def frame(
+        self, sequence: int, *, keyframe: bool = False, channel: int = 1, shows: int = 0, trunk=None, layer: int = 0
+    ) -> None:
         flags = Flag.KEYFRAME if keyframe else 0
-        frame = Frame(Kind.FRAME, channel, b"x", flags, sequence, 0, 0, int(self.now * 1e6), shows)
+        frame = Frame(Kind.FRAME, channel, b"x", flags, sequence, layer, 0, int(self.now * 1e6), shows)
         self.hub.on_frame(trunk or self.trunk, frame)
 
     def message(self, message: protocol.ClientMessage, session: str = "s1") -> None:
@@ -315,7 +332,9 @@ def test_sound_goes_on_rising_when_a_node_with_a_slower_clock_takes_over(farm: F
 def test_report_joins_what_was_measured_and_what_the_client_claims(farm: Farm) -> None:
     farm.hub.on_connected("s1")
     farm.message(protocol.ClientReport(frames_per_s=29.5, freezes=2))
-    farm.engine.rows = [("s1", 12.5, 3.0, 0.0, 1, np.nan, np.nan, 250_000, 200, 0, 0, 0)]
+    farm.engine.rows = [
+        {"session": "s1", "rtt_ms": 12.5, "jitter_ms": 3.0, "reports": 1, "sent_bytes": 250_000, "packets_sent": 200}
+    ]
     farm.hub.tick(1.0)
     assert isinstance(farm.told[0], ViewerConnected)
     (report,) = next(message for message in farm.told if isinstance(message, ViewerReports)).reports
@@ -328,15 +347,15 @@ def test_viewer_who_cannot_decode_has_the_source_asked_for_a_keyframe(farm: Farm
     farm.frame(1, keyframe=True)
     farm.now += 5.0
     asked = len(farm.trunk.called("request_keyframe"))
-    farm.hub.on_keyframe_needed("v1")
+    farm.hub.on_keyframe_needed("v1", 0)
     assert len(farm.trunk.called("request_keyframe")) == asked + 1
-    farm.hub.on_keyframe_needed("nobody's")
+    farm.hub.on_keyframe_needed("nobody's", 0)
 
 
 def test_refused_repeats_are_counted_over_a_viewers_connections(farm: Farm) -> None:
     farm.hub.on_connected("s1")
     for refused in (3, 5, 5, 2):
-        farm.engine.rows = [("s1", 12.5, 3.0, 0.0, 1, np.nan, np.nan, 250_000, 200, 0, 0, refused)]
+        farm.engine.rows = [{"session": "s1", "repeats_refused": refused}]
         farm.hub.tick(1.0)
     assert farm.hub.counters.repeats_refused == 5 + 2, "the last connection counts from zero"
 
@@ -352,3 +371,179 @@ def test_inputs_are_timed_to_the_first_packet_that_shows_them(farm: Farm) -> Non
     farm.now += 0.001
     farm.hub.on_picture_leaving("v1", farm.engine.sent[-1][1].timestamp)
     assert list(farm.hub.input_to_packet_ms) == pytest.approx([21.0, 11.0])
+
+
+# --- Simulcast ------------------------------------------------------------------------------------------
+
+LAYERS = [
+    LayerDescription(width=320, height=180, max_bitrate_bps=200_000),
+    LayerDescription(width=640, height=360, max_bitrate_bps=800_000),
+    LayerDescription(width=1280, height=720, max_bitrate_bps=3_000_000),
+]
+
+
+def test_engine_learns_the_layers_of_what_is_shown_when_it_is_shown(farm: Farm) -> None:
+    farm.open(layers=LAYERS)
+    assert farm.engine.layers == []
+    farm.frame(1, keyframe=True, layer=2)
+    assert farm.engine.layers == [("v1", [200_000, 800_000, 1_040_000])]
+    farm.put(fence=2)
+    farm.open(fence=2, trunk=(plain := Trunk()))
+    farm.frame(1, keyframe=True, trunk=plain)
+    assert farm.engine.layers[-1] == ("v1", [])
+
+
+def test_every_layer_reaches_the_engine_as_what_it_is(farm: Farm) -> None:
+    farm.open(layers=LAYERS)
+    for layer in range(3):
+        farm.frame(1, keyframe=True, layer=layer)
+    farm.frame(1, keyframe=True, layer=3)
+    assert [frame.layer for _, frame in farm.engine.sent] == [0, 1, 2]
+    assert len({frame.timestamp for _, frame in farm.engine.sent}) == 1
+
+
+def test_source_is_told_how_many_want_each_layer(farm: Farm) -> None:
+    for name in ("s2", "s3"):
+        farm.put(name)
+    farm.open(layers=LAYERS)
+    for name in ("s1", "s2", "s3"):
+        farm.hub.on_connected(name)
+    farm.engine.rows = [
+        {"session": name, "wanted_layer": layer, "measured_bps": bps}
+        for name, layer, bps in (("s1", 0, 300_000), ("s2", 2, 2e6), ("s3", 2, 9e6))
+    ]
+    farm.hub.tick(1.0)
+    _, feedback = farm.trunk.called("send_feedback")[-1]
+    assert (feedback.viewers, feedback.layers) == (3, [1, 0, 2])
+    assert feedback.bitrate_bps == pytest.approx(1.8e6), "the slower of the two that get the highest"
+
+
+def test_keyframe_of_a_layer_is_asked_for_as_that(farm: Farm) -> None:
+    farm.open(layers=LAYERS)
+    farm.frame(1, keyframe=True, layer=1)
+    farm.hub.on_keyframe_needed("v1", 1)
+    assert farm.trunk.called("request_keyframe")[-1] == (1, 1)
+
+
+# --- Publishers -----------------------------------------------------------------------------------------
+
+
+class Camera:
+    """A session that publishes the stage."""
+
+    def __init__(self, farm: Farm, encodings: int = 1) -> None:
+        self.farm, self.sequence = farm, 0
+        farm.put("cam", role=Role.SPEAKER, mode=Mode.CONFERENCE, publishes="token")
+        farm.hub.publish("cam", encodings)
+        farm.hub.on_connected("cam")
+
+    def picture(self, *, keyframe: bool = False, layer: int = 0, payload: bytes = b"cam") -> None:
+        self.sequence += 1
+        capture_time_us = int(self.farm.now * 1e6)
+        self.farm.hub.on_published("cam", PublishedPicture(payload, keyframe, layer, self.sequence, capture_time_us))
+
+
+@pytest.fixture
+def camera(farm: Farm) -> Camera:
+    farm.open()
+    farm.frame(1, keyframe=True)
+    farm.hub.on_connected("s1")
+    return Camera(farm)
+
+
+def payloads(farm: Farm) -> list[bytes]:
+    return [bytes(frame.payload) for _, frame in farm.engine.sent]
+
+
+def test_published_picture_is_shown_instead_of_the_nodes(farm: Farm, camera: Camera) -> None:
+    camera.picture()
+    assert payloads(farm) == [b"x"], "not before its keyframe"
+    camera.picture(keyframe=True)
+    farm.frame(2, keyframe=True)
+    assert payloads(farm) == [b"x", b"cam"]
+
+
+def test_node_is_told_that_nobody_needs_its_picture_and_told_again_when_they_do(farm: Farm, camera: Camera) -> None:
+    camera.picture(keyframe=True)
+    assert farm.trunk.called("send_feedback")[-1][1].viewers == 0
+    farm.now += 1.0
+    farm.hub.on_gone("cam", EndReason.CONNECTION_LOST)
+    assert farm.trunk.called("send_feedback")[-1][1].viewers == 1
+    assert farm.trunk.called("request_keyframe")[-1] == (1, 0)
+    farm.frame(2, keyframe=True)
+    assert payloads(farm)[-1] == b"x"
+
+
+def test_publisher_is_no_viewer(farm: Farm, camera: Camera) -> None:
+    farm.open(2, fence=2, trunk=(successor := Trunk()))
+    assert [viewer.session for _, viewer in successor.called("send_viewer")] == ["s1"]
+    farm.hub.on_audio(successor, 2, ViewerAudio(b"opus", 1_000_000, frozenset(), everybody_else=True))
+    assert [session for session, _, _ in farm.engine.sounds] == ["s1"]
+    farm.hub.on_gone("cam", EndReason.LEFT)
+    assert all(viewer.session != "cam" for _, viewer in successor.called("send_viewer"))
+
+
+def test_input_goes_to_the_node_while_somebody_publishes(farm: Farm, camera: Camera) -> None:
+    camera.picture(keyframe=True)
+    farm.message(protocol.RaiseHand(raised=True))
+    assert farm.trunk.called("send_input")
+
+
+def test_sound_of_a_publisher_goes_to_the_node_as_its_voice(farm: Farm, camera: Camera) -> None:
+    farm.hub.on_voice("cam", b"opus")
+    assert farm.trunk.called("send_voice") == [(1, "p-cam", b"opus")]
+
+
+def test_publisher_is_asked_for_a_keyframe_when_a_viewer_needs_one(farm: Farm, camera: Camera) -> None:
+    camera.picture(keyframe=True)
+    farm.engine.starts_requested.clear()
+    farm.now += 1.0
+    farm.hub.on_keyframe_needed("v1", 0)
+    assert farm.engine.starts_requested == [("cam", 0)]
+
+
+def test_publisher_that_stalls_leaves_the_stage_and_its_next_keyframe_brings_it_back(
+    farm: Farm, camera: Camera
+) -> None:
+    camera.picture(keyframe=True)
+    farm.now += PUBLISHER_STALLED_S + 0.1
+    farm.hub.tick(1.0)
+    assert farm.trunk.called("send_feedback")[-1][1].viewers == 1
+    farm.frame(2, keyframe=True)
+    assert payloads(farm)[-1] == b"x"
+    camera.picture()
+    assert payloads(farm)[-1] == b"x"
+    camera.picture(keyframe=True)
+    assert payloads(farm)[-1] == b"cam"
+
+
+def test_dropped_publisher_leaves_the_stage(farm: Farm, camera: Camera) -> None:
+    camera.picture(keyframe=True)
+    asyncio.run(farm.hub.drop_session(DropSession(session="cam", reason=EndReason.REMOVED)))
+    assert farm.engine.closed == ["cam"]
+    camera.picture(keyframe=True)
+    farm.frame(2, keyframe=True)
+    assert payloads(farm) == [b"x", b"cam", b"x"]
+
+
+def test_simulcast_of_a_publisher_becomes_layers_and_is_asked_for_by_its_own_number(farm: Farm) -> None:
+    camera = Camera(farm, encodings=2)
+    header = b"\0\0\1\x67"
+    camera.picture(keyframe=True, layer=0, payload=header)
+    camera.picture(keyframe=True, layer=1, payload=header)
+    camera.sequence = 0
+    camera.picture(keyframe=True, layer=1, payload=header)
+    assert [frame.layer for _, frame in farm.engine.sent] == [0, 1, 1]
+    assert farm.engine.layers[-1][0] == "v1"
+    assert len(farm.engine.layers[-1][1]) == 2
+
+
+def test_picture_of_an_encoding_that_was_not_offered_is_dropped(farm: Farm, camera: Camera) -> None:
+    camera.picture(keyframe=True, layer=1)
+    assert payloads(farm) == [b"x"]
+
+
+def test_picture_of_a_session_that_does_not_publish_is_dropped(farm: Farm) -> None:
+    farm.hub.on_published("s1", PublishedPicture(b"y", True, 0, 1, 1))
+    farm.hub.on_published("nobody", PublishedPicture(b"y", True, 0, 1, 1))
+    assert payloads(farm) == []
