@@ -110,7 +110,7 @@ class _Session:
     @property
     def watches(self) -> bool:
         """Whether its viewer is connected."""
-        return self.connected and self.put.publishes is None
+        return self.connected and not self.put.publishes
 
 
 @dataclass(slots=True)
@@ -454,7 +454,7 @@ class StreamHub:
         self._go_off_air(session)
         self._send_feedback(self._streams[entry.put.stream])
         owner = self._owner(entry.put.stream)
-        if owner is not None and entry.put.publishes is None:
+        if owner is not None and not entry.put.publishes:
             gone = ViewerPresence(session=session, participant=entry.put.participant, present=False)
             owner[0].send_viewer(owner[1], gone)
         self._tell_broker(protocol.ViewerGone(session=session, reason=reason))

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 import structlog
 from aiohttp import web
 
-from broker.protocol import AUDIENCE_PUBLISH, AUDIENCE_SESSION, MAX_SDP_BYTES, EndReason
+from broker.protocol import AUDIENCE_JOIN, AUDIENCE_PUBLISH, AUDIENCE_SESSION, MAX_SDP_BYTES, Claims, EndReason
 from broker.tokens import TokenRefusal, TokenRefused, TokenVerifier
 from edge.engine import MediaEngine, OfferError, ViewerSettings
 from edge.hub import StreamHub
@@ -141,15 +141,23 @@ class WhepRoutes:
         return None if await self._is_admitted(session) else _unknown(session)
 
     def _is_bearer(self, verifier: TokenVerifier, token: str, session: str) -> bool:
-        """Whether the token is the session's own, or the one it publishes with. Raises `TokenRefused`."""
+        """Whether the token is the session's own, or the one that made it. Raises `TokenRefused`."""
         try:
             return verifier.verify(token, AUDIENCE_SESSION, time.time()).sub == session
         except TokenRefused as error:
             if error.reason is not TokenRefusal.AUDIENCE:
                 raise
+        claims = self._claims_of_another_kind(verifier, token)
         put = self._hub.session(session)
-        claims = verifier.verify(token, AUDIENCE_PUBLISH, time.time())
-        return put is not None and put.publishes == claims.jti
+        return put is not None and put.token_id == claims.jti
+
+    def _claims_of_another_kind(self, verifier: TokenVerifier, token: str) -> Claims:
+        try:
+            return verifier.verify(token, AUDIENCE_JOIN, time.time())
+        except TokenRefused as error:
+            if error.reason is not TokenRefusal.AUDIENCE:
+                raise
+        return verifier.verify(token, AUDIENCE_PUBLISH, time.time())
 
     async def _is_admitted(self, session: str) -> bool:
         for _ in range(ADMISSION_POLLS):

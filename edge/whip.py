@@ -43,7 +43,7 @@ class WhipRoutes:
         if request.content_type != SDP:
             return problem("unsupported-media-type", 415, f"The offer must be {SDP}")
         put = self._hub.session(session)
-        if put is None or put.publishes is None:
+        if put is None or not put.publishes:
             return problem("not-a-publisher", 403, "This session watches; it does not publish")
         if not self._hub.take_offer(session):
             return problem("too-many-requests", 429, "Too many offers of this session", "", 2.0)

@@ -191,28 +191,31 @@ def node(
 
 @app.command()
 def token(
-    kind: Annotated[str, typer.Argument(help="node, edge, operator, or join")],
+    kind: Annotated[str, typer.Argument(help="node, edge, operator, join, or publish")],
     name: Annotated[str, typer.Argument(help="Who it is for: the node's or edge's id, an operator, a visitor.")],
     file: ConfigFile = None,
     overrides: Overrides = None,
-    room: Annotated[str, typer.Option(help="join: the room.")] = "",
+    room: Annotated[str, typer.Option(help="join, publish: the room.")] = "",
     role: Annotated[Role, typer.Option(help="join: what the person may do.")] = Role.VISITOR,
     ttl_s: Annotated[float, typer.Option(min=1, max=MAX_TTL_S, help="Seconds it is good for.")] = 86_400.0,
     broker_url: BrokerUrl = DEFAULT_BROKER,
     as_json: AsJson = False,
 ) -> None:
-    """Make a token. Node, edge and operator tokens need broker.secret; join tokens broker.api_key and the broker.
+    """Make a token. Node, edge and operator tokens need broker.secret; the others broker.api_key and the broker.
+
+    A publish token is for an encoder such as OBS: give it the WHIP address and the token as bearer.
 
     In a folder where `farstage up` has run, both are those of that farm unless you give your own.
     """
     config = _with_local_secrets(_load(file, overrides))
     audiences = {"node": AUDIENCE_NODE, "edge": AUDIENCE_EDGE, "operator": AUDIENCE_OPERATOR}
-    if kind == "join":
-        grant = asyncio.run(_join_token(config, broker_url, room, name, role, ttl_s))
-        print_json(grant) if as_json else console.print(grant.link, soft_wrap=True)
+    if kind in ("join", "publish"):
+        request = TokenRequest(identity=name, display_name=name, role=role, ttl_s=ttl_s, publish=kind == "publish")
+        grant = asyncio.run(_room_token(config, broker_url, room, request))
+        print_json(grant) if as_json else _print_grant(grant, request)
         return
     if kind not in audiences:
-        fail(f"there is no {kind!r} token; kinds are node, edge, operator, join", 2)
+        fail(f"there is no {kind!r} token; kinds are node, edge, operator, join, publish", 2)
     if not re.fullmatch(IDENTIFIER_PATTERN, name):
         fail(f"{name!r} is no name: 1 to 64 letters, digits, '_', '.', '-', beginning with a letter or digit", 2)
     try:
@@ -234,10 +237,15 @@ def _with_local_secrets(config: Config) -> Config:
     )
 
 
-async def _join_token(config: Config, url: str, room: str, name: str, role: Role, ttl_s: float) -> Any:
+def _print_grant(grant: Any, request: TokenRequest) -> None:
+    console.print(grant.link, soft_wrap=True)
+    if request.publish:
+        console.print(grant.token, soft_wrap=True)
+
+
+async def _room_token(config: Config, url: str, room: str, request: TokenRequest) -> Any:
     if not room:
-        fail("a join token needs --room", 2)
-    request = TokenRequest(identity=name, display_name=name, role=role, ttl_s=ttl_s)
+        fail("a token for a room needs --room", 2)
     try:
         async with BrokerClient(url, config.broker.api_key) as client:
             return await client.mint_token(room, request)

@@ -63,7 +63,7 @@ async def cross_origin(request: web.Request, handler: Handler) -> web.StreamResp
     response = await handler(request)
     if _cross_origin_methods(request) and not response.prepared:
         response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = "*"
-        response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = "Retry-After"
+        response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = "Location, ETag, Accept-Patch, Retry-After"
     return response
 
 

@@ -9,7 +9,7 @@ from broker.api.controller import Controller
 from broker.api.keys import CONTROLLER
 from broker.api.presentation import rfc3339, show_participant, show_room
 from broker.api.problems import store_unavailable
-from broker.core import views
+from broker.core import publishing, views
 from broker.core.state import RoomRecord
 from broker.protocol import (
     AUDIENCE_JOIN,
@@ -88,6 +88,8 @@ async def create_token(request: web.Request) -> web.Response:
     controller, name = request.app[CONTROLLER], request.match_info["room"]
     body = await read_body(request, TokenRequest)
     room = controller.brain.state.room(name)
+    if body.publish:
+        publishing.require_stage(room)
     unix_now = controller.unix_now()
     role = Role.SPEAKER if body.publish and body.role is not Role.HOST else body.role
     token = controller.authority.mint(

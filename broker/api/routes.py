@@ -7,7 +7,7 @@ from enum import StrEnum
 from aiohttp import web
 
 from broker import protocol
-from broker.api import auth, control, fleet, rooms, sessions, whip
+from broker.api import auth, control, fleet, offers, rooms, sessions
 from broker.api.keys import CONTROLLER
 from broker.api.problems import standing_by
 
@@ -72,8 +72,8 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         method="POST", path="/v1/rooms/{room}/tokens", handler=rooms.create_token, tag="rooms",
-        access=Access.OPERATOR, summary="Mint a single-use join token and its link", body=protocol.TokenRequest,
-        answer=protocol.TokenGrant, status=201, statuses=(404,),
+        access=Access.OPERATOR, summary="Mint a single-use join token and its link, or a publish token", body=protocol.TokenRequest,
+        answer=protocol.TokenGrant, status=201, statuses=(404, 409),
     ),
     Route(
         method="GET", path="/v1/rooms/{room}/participants", handler=rooms.list_participants, tag="participants",
@@ -99,8 +99,13 @@ ROUTES: tuple[Route, ...] = (
         statuses=(404, 409, 429, 503),
     ),
     Route(
-        method="POST", path="/v1/rooms/{room}/whip", handler=whip.publish, tag="sessions", access=Access.PUBLISHER,
+        method="POST", path="/v1/rooms/{room}/whip", handler=offers.publish, tag="sessions", access=Access.PUBLISHER,
         summary="Publish a conference's stage (WHIP, RFC 9725): an SDP offer in, the answer out", status=201,
+        statuses=(404, 409, 415, 429, 502, 503), media_type="application/sdp",
+    ),
+    Route(
+        method="POST", path="/v1/rooms/{room}/whep", handler=offers.watch, tag="sessions", access=Access.JOIN_TOKEN,
+        summary="Watch a room with any player (WHEP): an SDP offer in, the answer out", status=201,
         statuses=(404, 409, 415, 429, 502, 503), media_type="application/sdp",
     ),
     Route(

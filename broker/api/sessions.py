@@ -56,15 +56,16 @@ async def join(request: web.Request) -> web.Response:
     began = controller.now()
     body = await read_body(request, JoinRequest)
     room = controller.brain.state.room(request.match_info["room"])
-    who = await _identify(request, controller, room, body)
-    session = await _place(controller, _join_for(controller, room, who, body), who)
+    who = await identify(request, controller, room, body)
+    session = await place(controller, join_for(controller, room, who, body), who)
     controller.metrics.placement_seconds.observe(controller.now() - began)
     placed = controller.brain.state.session(session)
     log.info("session placed", session=session, room=room.room, edge=placed.edge)
     return json_response(grant(controller, placed), 201)
 
 
-def _join_for(controller: Controller, room: RoomRecord, who: Identity, body: JoinRequest) -> Join:
+def join_for(controller: Controller, room: RoomRecord, who: Identity, body: JoinRequest) -> Join:
+    """What the core is asked for, with fresh names."""
     return Join(
         room=room.room,
         session=f"s-{secrets.token_hex(12)}",
@@ -81,7 +82,8 @@ def _join_for(controller: Controller, room: RoomRecord, who: Identity, body: Joi
     )
 
 
-async def _identify(request: web.Request, controller: Controller, room: RoomRecord, body: JoinRequest) -> Identity:
+async def identify(request: web.Request, controller: Controller, room: RoomRecord, body: JoinRequest) -> Identity:
+    """Who joins, by the request's join token or, in an open room, as a guest. Raises `ApiError`."""
     token = bearer_token(request)
     if token is None and room.open:
         return await _guest(request, controller, body)
@@ -112,7 +114,7 @@ def _address_of(request: web.Request) -> str:
     return client_address(request.remote or "", request.headers.getall(FORWARDED_FOR, []), trusted)
 
 
-async def _place(controller: Controller, request: Join, who: Identity) -> str:
+async def place(controller: Controller, request: Join, who: Identity) -> str:
     """Spend the token and place the session; a session that is refused leaves the token good."""
     await _spend(controller, who)
     try:

@@ -11,12 +11,17 @@ from broker.core.state import RoomRecord, SessionRecord, State, ViewRecord
 from broker.protocol import Mode
 
 
-def require_free_stage(state: State, room: RoomRecord) -> None:
-    """Raise `Refusal` where there is no stage, or it has a publisher."""
+def require_stage(room: RoomRecord) -> None:
+    """Raise `Refusal` where there is no stage."""
     if room.mode is not Mode.CONFERENCE:
         raise Refusal(
             RefusalKind.NO_STAGE, f"room {room.room!r} is of mode {room.mode.value}; only a conference has a stage"
         )
+
+
+def require_free_stage(state: State, room: RoomRecord) -> None:
+    """Raise `Refusal` where there is no stage, or it has a publisher."""
+    require_stage(room)
     if (publisher := of_room(state, room)) is not None:
         raise Refusal(RefusalKind.STAGE_TAKEN, f"{publisher.display_name!r} publishes in room {room.room!r} already")
 

@@ -60,7 +60,8 @@ def put_session(state: State, session: SessionRecord) -> None:
         codec=view.picture.codec,
         profile=view.picture.profile,
         state=session.state,
-        publishes=session.token_id if session.publishes else None,
+        publishes=session.publishes,
+        token_id=session.token_id,
         bandwidth_bps=next((probe.bandwidth_bps for probe in session.probes if probe.edge == session.edge), None),
     )
     state.emit(Send(edge_key(session.edge), message))

@@ -237,8 +237,10 @@ class PutSession(Tagged, frozen=True):
     state: SessionState
     bandwidth_bps: Annotated[float, Meta(ge=0, le=1e11)] | None = None
     """What the client measured to this edge before joining; its stream begins within it."""
-    publishes: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
-    """Identifier of the token with which this session publishes the stream instead of watching it."""
+    publishes: bool = False
+    """Whether it sends the stream's picture (WHIP) instead of watching it."""
+    token_id: Annotated[str, Meta(max_length=64)] | None = None
+    """Of the join or publish token that made the session: its bearer may act for it, as that of the session token."""
 
 
 class DropSession(Tagged, frozen=True):

@@ -40,8 +40,9 @@ def test_publisher_is_put_to_its_edge_with_its_token_and_feeds_the_stage_everybo
     viewer = farm.join()
     assert viewer.view == publisher.view
     puts = {put.session: put for put in farm.to("edge:e1", PutSession)}
-    assert puts[publisher.session].publishes == publisher.token_id
-    assert puts[viewer.session].publishes is None
+    assert puts[publisher.session].publishes
+    assert puts[publisher.session].token_id == publisher.token_id
+    assert not puts[viewer.session].publishes
 
 
 @pytest.mark.parametrize("mode", [Mode.EXPLORE, Mode.GALLERY])

@@ -83,7 +83,7 @@ class Farm:
         muted: bool = False,
         role=Role.VISITOR,
         mode=Mode.EXPLORE,
-        publishes: str | None = None,
+        publishes: bool = False,
     ) -> None:
         self.hub.put_session(
             PutSession(
@@ -433,7 +433,7 @@ class Camera:
 
     def __init__(self, farm: Farm, encodings: int = 1) -> None:
         self.farm, self.sequence = farm, 0
-        farm.put("cam", role=Role.SPEAKER, mode=Mode.CONFERENCE, publishes="token")
+        farm.put("cam", role=Role.SPEAKER, mode=Mode.CONFERENCE, publishes=True)
         farm.hub.publish("cam", encodings)
         farm.hub.on_connected("cam")
 

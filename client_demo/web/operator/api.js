@@ -105,7 +105,7 @@ export class OperatorApi {
 
   /**
    * @param {string} room
-   * @param {{identity: string, display_name: string, role: string}} guest
+   * @param {{identity: string, display_name: string, role: string, ttl_s?: number, publish?: boolean}} guest
    * @returns {Promise<{token: string, link: string}>}
    */
   invite(room, guest) {

@@ -16,6 +16,21 @@ export function confirmed(question) {
   });
 }
 
+/**
+ * What an encoder is given: fields that select themselves when they are touched.
+ *
+ * @param {string} address
+ * @param {string} token
+ */
+export function showPublishing(address, token) {
+  for (const [id, value] of [['op-publish-address', address], ['op-publish-token', token]]) {
+    const field = /** @type {HTMLInputElement} */ (byId(id));
+    field.value = value;
+    field.onfocus = () => field.select();
+  }
+  /** @type {HTMLDialogElement} */ (byId('op-publish-dialog')).showModal();
+}
+
 /** @param {string} link */
 export function showLink(link) {
   const field = /** @type {HTMLInputElement} */ (byId('op-link'));

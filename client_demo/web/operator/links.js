@@ -2,7 +2,7 @@
 
 import { t } from '../app/i18n.js';
 import { notice } from '../app/notices.js';
-import { showLink } from './dialogs.js';
+import { showLink, showPublishing } from './dialogs.js';
 
 /** @import {OperatorApi, Room} from './api.js' */
 
@@ -26,9 +26,28 @@ export async function copyLink(api, room) {
  * @param {string} role
  */
 export async function copyInvitation(api, room, displayName, role) {
-  const identity = `guest-${crypto.getRandomValues(new Uint32Array(2)).join('-')}`;
-  const { link } = await api.invite(room, { identity, display_name: displayName, role });
+  const { link } = await api.invite(room, { identity: freshIdentity('guest'), display_name: displayName, role });
   await copy(link);
+}
+
+const PUBLISHING_S = 86_400;
+
+/**
+ * Show what an encoder needs to publish a stage: address and token, good for a day.
+ *
+ * @param {OperatorApi} api
+ * @param {string} room
+ * @param {string} displayName
+ */
+export async function invitePublisher(api, room, displayName) {
+  const encoder = { identity: freshIdentity('encoder'), display_name: displayName, role: 'speaker', ttl_s: PUBLISHING_S, publish: true };
+  const { link, token } = await api.invite(room, encoder);
+  showPublishing(link, token);
+}
+
+/** @param {string} kind */
+function freshIdentity(kind) {
+  return `${kind}-${crypto.getRandomValues(new Uint32Array(2)).join('-')}`;
 }
 
 /**

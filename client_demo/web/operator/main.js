@@ -7,7 +7,7 @@ import { notice } from '../app/notices.js';
 import { FarstageError } from '../sdk/problems.js';
 import { OperatorApi } from './api.js';
 import { Desk } from './desk.js';
-import { copyInvitation } from './links.js';
+import { copyInvitation, invitePublisher } from './links.js';
 
 const KEY_STORAGE = 'farstage.operatorKey';
 const POLL_INTERVAL_MS = 1000;
@@ -111,8 +111,13 @@ class OperatorPage {
     const [api, desk] = [this._api, this._desk];
     if (!api || !desk?.chosenRoom) return;
     const room = desk.chosenRoom;
+    const name = String(fields.get('name')).trim();
+    if (fields.get('role') === 'publisher') {
+      await desk.attempt(() => invitePublisher(api, room, name || t('op.publisher')));
+      return;
+    }
     const role = /** @type {'visitor'} */ (String(fields.get('role')));
-    await desk.attempt(() => copyInvitation(api, room, String(fields.get('name')).trim() || t(`role.${role}`), role));
+    await desk.attempt(() => copyInvitation(api, room, name || t(`role.${role}`), role));
   }
 }
 

@@ -1,12 +1,21 @@
-"""Publishing a stage through the broker's WHIP endpoint, over real sockets: a broker, and an edge's HTTP side."""
+"""WHIP and WHEP through the broker, over real sockets: a broker, and an edge's HTTP side."""
 
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from broker.protocol import AUDIENCE_SESSION, DropSession, EndReason, PutSession, PutView, ViewerConnected
+from broker.protocol import (
+    AUDIENCE_PUBLISH,
+    AUDIENCE_SESSION,
+    DropSession,
+    EndReason,
+    PutSession,
+    PutView,
+    ViewerConnected,
+)
 from tests.support.broker_server import Agent, Api, running_broker
 
 OFFER = "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=rtpmap:96 H264/90000\r\n"
@@ -27,7 +36,7 @@ class EdgeHttp:
         self.asked.append((session, token, await request.text()))
         if self.status != 201:
             return web.json_response({"type": "urn:farstage:problem:bad-offer", "status": 400}, status=self.status)
-        headers = {"Location": f"/whip/{session}", "ETag": '"one"'}
+        headers = {"Location": request.path, "ETag": '"one"'}
         return web.Response(status=201, text=ANSWER, content_type="application/sdp", headers=headers)
 
 
@@ -55,7 +64,7 @@ class Stage:
 @pytest.fixture
 async def stage() -> AsyncIterator[Stage]:
     http, app = EdgeHttp(), web.Application()
-    app.add_routes([web.post("/whip/{session}", http.offer)])
+    app.add_routes([web.post("/whip/{session}", http.offer), web.post("/whep/{session}", http.offer)])
     async with running_broker() as api, TestServer(app) as server:
         url = str(server.make_url("")).rstrip("/")
         await api.node()
@@ -126,7 +135,9 @@ async def test_publish_token_does_not_join(stage):
 
 async def test_room_without_a_stage_is_refused(stage):
     await stage.api.ok("POST", "/v1/rooms", {"room": "walk", "mode": "explore"})
-    token = await stage.token("walk")
+    body = {"identity": "cam", "display_name": "Cam", "publish": True}
+    assert await stage.api.problem("POST", "/v1/rooms/walk/tokens", body) == (409, "no-stage")
+    token = stage.api.authority.mint(AUDIENCE_PUBLISH, "cam", 60, time.time(), room="walk", role="speaker")
     assert await stage.problem(token, path="/v1/rooms/walk/whip") == (409, "no-stage")
 
 
@@ -174,3 +185,43 @@ async def test_publisher_and_its_audience_share_the_stage(stage):
     assert put.stream == grant["stream"]
     node = stage.api.agents[0]
     assert (await node.expect(PutView)).stream == grant["stream"]
+
+
+# --- WHEP -----------------------------------------------------------------------------------------------
+
+WHEP = "/v1/rooms/hall/whep"
+
+
+async def test_player_with_one_url_and_a_join_token_watches(stage):
+    token = await stage.api.join_token("hall", display_name="Player", identity="tv")
+    status, body, headers = await stage.publish(token, path=WHEP)
+    assert (status, body.decode()) == (201, ANSWER)
+    ((session, _, offer),) = stage.http.asked
+    assert offer == OFFER
+    assert headers["Location"] == f"{stage.edge_url}/whep/{session}"
+    put = await stage.edge.expect(PutSession, session=session)
+    assert not put.publishes
+    assert put.token_id, "by which the edge knows the player again"
+    assert await stage.problem(token, path=WHEP) == (403, "token-replayed")
+
+
+async def test_player_needs_no_token_where_a_room_is_open(stage):
+    await stage.api.ok("POST", "/v1/rooms", {"room": "foyer", "mode": "conference", "open": True})
+    status, _, _ = await stage.publish(None, path="/v1/rooms/foyer/whep")
+    assert status == 201
+    assert await stage.problem(None, path=WHEP) == (401, "token-missing")
+
+
+async def test_codec_and_profile_of_a_player_are_read_off_its_offer(stage):
+    await stage.api.ok("POST", "/v1/rooms", {"room": "walk", "mode": "explore", "open": True})
+    main = OFFER + "a=fmtp:96 packetization-mode=1;profile-level-id=4D001F\r\n"
+    await stage.publish(None, main, path="/v1/rooms/walk/whep")
+    assert (await stage.edge.expect(PutSession)).profile == "4d00"
+    await stage.publish(None, "v=0\r\na=rtpmap:97 VP8/90000\r\n", path="/v1/rooms/walk/whep")
+    assert (await stage.edge.expect(PutSession)).codec == "VP8"
+
+
+async def test_offer_of_a_player_that_its_edge_refuses_is_not_left_in_the_room(stage):
+    stage.http.status = 400
+    assert (await stage.publish(await stage.api.join_token("hall"), path=WHEP))[0] == 400
+    assert (await stage.api.ok("GET", "/v1/rooms/hall/participants"))["participants"] == []

@@ -1,8 +1,11 @@
-"""WHIP (RFC 9725): publishing a conference's stage from OBS, FFmpeg, GStreamer, a browser or another renderer.
+"""SDP offers through the broker, for encoders and players that know one URL and one token: WHIP and WHEP.
 
-The endpoint is one URL of the broker for all edges: it places the publisher as it places any session, hands the offer
+WHIP (RFC 9725) publishes a conference's stage from OBS, FFmpeg, GStreamer, a browser or another renderer; WHEP
+(draft-ietf-wish-whep) watches a room with any player. The broker places the session as it places any, hands the offer
 to the edge and the edge's answer back. What follows (trickled candidates, ending) goes to the edge itself, whose
-resource `Location` names. The same publish token may come again, and then replaces its former session.
+resource `Location` names, with the same token.
+
+A join token is spent by the first offer. A publish token may come again, and then replaces its former session.
 """
 
 import re
@@ -18,6 +21,7 @@ from broker.api.controller import Controller
 from broker.api.keys import CONTROLLER, EDGE_HTTP, PUBLISH_LIMITER
 from broker.api.presentation import grant, rfc3339
 from broker.api.problems import ApiError
+from broker.api.sessions import identify, join_for, place
 from broker.core import publishing
 from broker.core.refusals import Refusal
 from broker.core.sessions import Join
@@ -29,6 +33,7 @@ from broker.protocol import (
     Codec,
     EndReason,
     H264Profile,
+    JoinRequest,
     Role,
     VideoCapability,
 )
@@ -37,27 +42,42 @@ from broker.tokens import TokenRefusal
 log = structlog.get_logger("broker")
 
 SDP = "application/sdp"
+MAX_PROFILES = 32
+"""Of an offer; the limit of `VideoCapability.profiles`."""
+PLAYER = "Player"
+"""The display name of a player that comes to an open room without a token."""
 _CODEC = re.compile(r"^a=rtpmap:\d+ (H264|VP8)/90000\s*$", re.MULTILINE | re.IGNORECASE)
+_PROFILE = re.compile(r"^a=fmtp:\d+ .*profile-level-id=([0-9a-f]{4})", re.MULTILINE | re.IGNORECASE)
 _HANDED_ON = (hdrs.ETAG, "Accept-Patch", "Link")
 
 
 async def publish(request: web.Request) -> web.Response:
-    """Place a publisher and answer its offer through the edge it was given."""
-    controller = request.app[CONTROLLER]
-    if request.content_type != SDP:
-        raise ApiError("unsupported-media-type", 415, f"The offer must be {SDP}")
-    room = controller.brain.state.room(request.match_info["room"])
+    """WHIP: place a publisher and answer its offer through the edge it was given."""
+    controller, room = _room(request)
     claims = await _publisher(request, controller, room)
     wait_s = request.app[PUBLISH_LIMITER].wait_s(claims.jti, controller.now())
     if wait_s:
         raise ApiError("too-many-requests", 429, "Too many offers with this token", retry_after_s=wait_s)
     offer = await _read_offer(request)
-    session = await _place(controller, room, claims, offer)
-    try:
-        return await _hand_on(request.app[EDGE_HTTP], controller, session, offer)
-    except BaseException:
-        await _take_back(controller, session)
-        raise
+    session = await _place_publisher(controller, room, claims, _codecs(offer))
+    return await _answer(request, controller, session, offer, "whip")
+
+
+async def watch(request: web.Request) -> web.Response:
+    """WHEP: place a viewer and answer its offer through the edge it was given."""
+    controller, room = _room(request)
+    offer = await _read_offer(request)
+    body = JoinRequest(codecs=_codecs(offer), display_name=PLAYER if bearer_token(request) is None else None)
+    who = await identify(request, controller, room, body)
+    session = await place(controller, join_for(controller, room, who, body), who)
+    return await _answer(request, controller, session, offer, "whep")
+
+
+def _room(request: web.Request) -> tuple[Controller, RoomRecord]:
+    controller = request.app[CONTROLLER]
+    if request.content_type != SDP:
+        raise ApiError("unsupported-media-type", 415, f"The offer must be {SDP}")
+    return controller, controller.brain.state.room(request.match_info["room"])
 
 
 async def _publisher(request: web.Request, controller: Controller, room: RoomRecord) -> Claims:
@@ -81,7 +101,9 @@ async def _read_offer(request: web.Request) -> str:
         raise ApiError("bad-offer", 400, "The SDP offer cannot be used", "it is not UTF-8") from error
 
 
-async def _place(controller: Controller, room: RoomRecord, claims: Claims, offer: str) -> str:
+async def _place_publisher(
+    controller: Controller, room: RoomRecord, claims: Claims, codecs: list[VideoCapability]
+) -> str:
     former = publishing.of_room(controller.brain.state, room)
     if former is not None and former.token_id == claims.jti:
         await controller.step(lambda: controller.brain.end_session(former.session, EndReason.LEFT))
@@ -95,7 +117,7 @@ async def _place(controller: Controller, room: RoomRecord, claims: Claims, offer
         role=Role(claims.role or Role.SPEAKER.value),
         joined_at=rfc3339(controller.unix_now()),
         token_id=claims.jti,
-        codecs=_codecs(offer),
+        codecs=codecs,
         publishes=True,
     )
     outcome = await controller.step(lambda: controller.brain.join(join, controller.now()))
@@ -105,40 +127,51 @@ async def _place(controller: Controller, room: RoomRecord, claims: Claims, offer
 
 
 def _codecs(offer: str) -> list[VideoCapability]:
-    """What the publisher can send, for the choice of the stage. Raises `ApiError` if it is nothing of ours."""
+    """The codecs of ours that an offer names. Raises `ApiError` if there are none."""
     offered = {name.upper() for name in _CODEC.findall(offer)}
     if not offered:
         raise ApiError("bad-offer", 400, "The SDP offer cannot be used", "it offers neither H264 nor VP8")
-    profiles = [H264Profile.CONSTRAINED_BASELINE.value]
-    return [
-        VideoCapability(codec=codec, profiles=profiles if codec is Codec.H264 else [])
-        for codec in Codec
-        if codec.value in offered
-    ]
+    profiles = [profile.lower() for profile in _PROFILE.findall(offer)[:MAX_PROFILES]]
+    h264 = VideoCapability(codec=Codec.H264, profiles=profiles or [H264Profile.CONSTRAINED_BASELINE.value])
+    vp8 = VideoCapability(codec=Codec.VP8)
+    return [capability for capability in (h264, vp8) if capability.codec.value in offered]
 
 
-async def _hand_on(http: aiohttp.ClientSession, controller: Controller, session: str, offer: str) -> web.Response:
-    """Have the edge answer, and say what it says."""
+async def _answer(
+    request: web.Request, controller: Controller, session: str, offer: str, resource: str
+) -> web.Response:
+    """What the edge of a session answers; a session without an answer is ended."""
+    try:
+        response = await _hand_on(request.app[EDGE_HTTP], controller, session, offer, resource)
+    except BaseException:
+        await _take_back(controller, session)
+        raise
+    if response.status != web.HTTPCreated.status_code:
+        await _take_back(controller, session)
+    return response
+
+
+async def _hand_on(
+    http: aiohttp.ClientSession, controller: Controller, session: str, offer: str, resource: str
+) -> web.Response:
     granted = grant(controller, controller.brain.state.session(session))
     edge_url = controller.brain.state.edges[granted.edge].public_url.rstrip("/")
+    path = f"/{resource}/{session}"
     headers = {hdrs.AUTHORIZATION: f"Bearer {granted.session_token}", hdrs.CONTENT_TYPE: SDP}
     try:
-        async with http.post(f"{edge_url}/whip/{session}", data=offer.encode(), headers=headers) as answer:
+        async with http.post(edge_url + path, data=offer.encode(), headers=headers) as answer:
             body = await answer.read()
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise ApiError(
-            "edge-unreachable", 502, "The edge does not answer", f"edge {granted.edge}: {error}", 2.0
-        ) from error
-    if answer.status != 201:
-        await _take_back(controller, session)
+        detail = f"edge {granted.edge}: {str(error) or 'it took too long'}"
+        raise ApiError("edge-unreachable", 502, "The edge does not answer", detail, 2.0) from error
+    if answer.status != web.HTTPCreated.status_code:
         return web.Response(status=answer.status, body=body, content_type=answer.content_type)
-    log.info("publisher placed", session=session, room=granted.room, edge=granted.edge)
+    log.info("offer answered", resource=resource, session=session, room=granted.room, edge=granted.edge)
     handed_on = {name: answer.headers[name] for name in _HANDED_ON if name in answer.headers}
-    location = edge_url + answer.headers.get(hdrs.LOCATION, f"/whip/{session}")
+    location = edge_url + answer.headers.get(hdrs.LOCATION, path)
     return web.Response(status=201, body=body, content_type=SDP, headers={**handed_on, hdrs.LOCATION: location})
 
 
 async def _take_back(controller: Controller, session: str) -> None:
-    """End a session whose publisher got no answer."""
     with suppress(Refusal):
         await controller.step(lambda: controller.brain.end_session(session, EndReason.CONNECT_TIMEOUT))
