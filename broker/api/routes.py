@@ -72,8 +72,8 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         method="POST", path="/v1/rooms/{room}/tokens", handler=rooms.create_token, tag="rooms",
-        access=Access.OPERATOR, summary="Mint a single-use join token and its link, or a publish token", body=protocol.TokenRequest,
-        answer=protocol.TokenGrant, status=201, statuses=(404, 409),
+        access=Access.OPERATOR, summary="Mint a single-use join token and its link, or a publish token",
+        body=protocol.TokenRequest, answer=protocol.TokenGrant, status=201, statuses=(404, 409),
     ),
     Route(
         method="GET", path="/v1/rooms/{room}/participants", handler=rooms.list_participants, tag="participants",
