@@ -28,7 +28,7 @@ from broker.protocol import (
 )
 from broker.token_bucket import TokenBucket
 from edge.adaptation import START_BITRATE_BPS, LineEstimate, LineReport, stream_bitrate_bps
-from edge.engine import MediaEngine
+from edge.engine import MediaEngine, PublishedPicture
 from edge.input_timer import TIMINGS_KEPT, InputTimer
 from edge.switching import SourceFrame, StreamSwitch
 from edge.trunk import (
@@ -384,6 +384,9 @@ class StreamHub:
         owner = self._owner(entry.put.stream)
         if owner is not None:
             owner[0].send_voice(owner[1], entry.put.participant, opus_frame)
+
+    def on_published(self, session: str, picture: PublishedPicture) -> None:
+        """See `ViewerHandler`; the hub answers viewers alone."""
 
     def on_keyframe_needed(self, stream: str) -> None:
         """See `ViewerHandler`."""
