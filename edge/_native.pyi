@@ -40,6 +40,20 @@ class NativeCore:
         Raises `ValueError` with what is wrong with the offer.
         """
 
+    def answer_publisher(
+        self, session: int, offer: str, *, encoding: str, profiles: list[str], max_layers: int
+    ) -> tuple[str, list[str]]:
+        """Answer the offer of a client that sends; it may connect from now on. Returns the names of its layers too.
+
+        `encoding` and `profiles` as for `answer`. Of its simulcast the first `max_layers` are taken, three at most; a
+        client without simulcast has one layer, whose name is empty.
+
+        Raises `ValueError` with what is wrong with the offer.
+        """
+
+    def request_keyframe(self, session: int, layer: int) -> None:
+        """Ask a publisher for a keyframe of a layer; requests within 300 ms become one."""
+
     def send(
         self, stream: int, encoding: str, frame: bytes, *, keyframe: bool, timestamp: int, picture_id: int
     ) -> None:
@@ -55,7 +69,7 @@ class NativeCore:
         """Send UTF-8 text to viewers that have the channel of this label open."""
 
     def close(self, session: int, *, farewell: bool) -> None:
-        """End a viewer without an event; a farewell tells its client at once."""
+        """End a viewer or publisher without an event; a farewell tells its client at once."""
 
     def events_fd(self) -> int:
         """A descriptor that is readable while there are events."""

@@ -39,7 +39,16 @@ from numpy.typing import NDArray
 
 from broker.protocol import Codec, EndReason
 from edge import ice_guard
-from edge.engine import VIEWER_STATISTICS, MediaFrame, OfferError, ViewerHandler, ViewerSettings, check_fragment
+from edge.engine import (
+    VIEWER_STATISTICS,
+    MediaFrame,
+    OfferError,
+    PublisherAnswer,
+    PublisherSettings,
+    ViewerHandler,
+    ViewerSettings,
+    check_fragment,
+)
 from edge.profiles import answerable_profiles
 from edge.retransmission import RetransmissionBudget
 
@@ -210,6 +219,7 @@ class AiortcEngine:
     """`edge.engine.MediaEngine` on aiortc. One event loop; about 14 microseconds a packet and viewer."""
 
     name = "aiortc"
+    takes_publishers = False
 
     def __init__(self, handler: ViewerHandler, host_addresses: Iterable[str] = ()) -> None:
         ice_guard.install(host_addresses)
@@ -352,6 +362,13 @@ class AiortcEngine:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
         self.handler.on_gone(viewer.settings.session, EndReason.CONNECTION_LOST)
+
+    async def answer_publisher(self, publisher: PublisherSettings, offer_sdp: str) -> PublisherAnswer:
+        """See `MediaEngine.answer_publisher`: this engine hands out decoded pictures alone, so it takes no publishers."""
+        raise OfferError("publishing needs the native engine: install Rust, then make native")
+
+    def request_picture_start(self, session: str, layer: int) -> None:
+        """See `MediaEngine.request_picture_start`; there are no publishers."""
 
     async def trickle(self, session: str, fragment: str) -> None:
         """See `MediaEngine.trickle`; candidates are checked for form and not used, as ICE here is passive."""

@@ -1,7 +1,7 @@
-"""What a media engine is: it ends WebRTC connections and fans encoded frames out to them.
+"""What a media engine is: it ends WebRTC connections, fans encoded frames out to them, and takes those of publishers.
 
 Calls cross this boundary in batches: one `send` a frame however many people watch, one `statistics` array a
-second for all viewers. A handler is told what viewers do. Implementations: `aiortc_engine` (pip only), `native`.
+second for all viewers. A handler is told what viewers and publishers do. Implementations: `aiortc_engine` (pip only), `native`.
 """
 
 import re
@@ -65,23 +65,6 @@ class ViewerSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class PublishedPicture:
-    payload: bytes
-    keyframe: bool
-    layer: int
-    sequence: int
-    capture_time_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class PublisherSettings:
-    session: str
-    codec: Codec
-    profile: H264Profile | None
-    max_layers: int = 3
-
-
-@dataclass(frozen=True, slots=True)
 class MediaFrame:
     """One encoded video picture for the viewers of a stream, on the stream's own unbroken timeline.
 
@@ -94,11 +77,50 @@ class MediaFrame:
     layer: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class PublisherSettings:
+    """What a publisher is to send. `max_layers`: of its simulcast encodings, as many are taken, three at most."""
+
+    session: str
+    codec: Codec
+    profile: H264Profile | None = None
+    max_layers: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherAnswer:
+    """The answer to a publisher's offer.
+
+    `rids`: names of the layers that were taken, in the order of the offer's `a=simulcast`, which need not be one of
+    quality; a layer's number is its place here. A publisher without simulcast has one layer, whose name is empty.
+    """
+
+    sdp: str
+    rids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPicture:
+    """One encoded picture of a publisher, whole: Annex B for H.264, sized units without delimiter for AV1.
+
+    `keyframe`: decoding can begin here, with the parameter sets in the payload. `sequence`: rises by one with each
+    picture of the layer; the number of a picture that was lost is left out, so after a gap nothing decodes before the
+    next keyframe. `capture_time_us`: Unix time, rising in each layer; the layers' pictures of one moment have the same,
+    but for a millisecond.
+    """
+
+    payload: bytes
+    keyframe: bool
+    layer: int
+    sequence: int
+    capture_time_us: int
+
+
 class ViewerHandler(Protocol):
     """What an engine tells. Called on the event loop; must not block."""
 
     def on_connected(self, session: str) -> None:
-        """The viewer's DTLS handshake is complete."""
+        """The viewer's or publisher's DTLS handshake is complete."""
 
     def on_channel_open(self, session: str, channel: str) -> None:
         """The viewer opened this data channel."""
@@ -107,7 +129,10 @@ class ViewerHandler(Protocol):
         """A data-channel message arrived; text comes as UTF-8."""
 
     def on_voice(self, session: str, opus_frame: bytes) -> None:
-        """A frame of the viewer's microphone arrived."""
+        """A frame of the viewer's microphone, or of the publisher's sound, arrived."""
+
+    def on_published(self, session: str, picture: PublishedPicture) -> None:
+        """A picture of a publisher arrived whole."""
 
     def on_keyframe_needed(self, stream: str) -> None:
         """A viewer of the stream cannot decode before the next keyframe."""
@@ -116,19 +141,30 @@ class ViewerHandler(Protocol):
         """The first packet of the stream's picture with this timestamp was handed to a socket, for whichever viewer."""
 
     def on_gone(self, session: str, reason: EndReason) -> None:
-        """The viewer's connection ended; the engine has freed it."""
+        """The viewer's or publisher's connection ended; the engine has freed it."""
 
 
 class MediaEngine(Protocol):
     """Ends WebRTC connections. Unknown sessions are ignored everywhere, as they may have just ended."""
 
     name: str
+    takes_publishers: bool
+    """Whether `answer_publisher` can succeed."""
 
     async def answer(self, viewer: ViewerSettings, offer_sdp: str) -> str:
         """Create the viewer's connection and return the SDP answer. A former one of the session is replaced.
 
         Raises `OfferError`.
         """
+
+    async def answer_publisher(self, publisher: PublisherSettings, offer_sdp: str) -> PublisherAnswer:
+        """Create the connection of a publisher (WHIP, RFC 9725). A former one of the session is replaced.
+
+        Raises `OfferError`, also where the engine takes no publishers.
+        """
+
+    def request_picture_start(self, session: str, layer: int) -> None:
+        """Ask a publisher for a keyframe of a layer; requests in quick succession become one."""
 
     async def trickle(self, session: str, fragment: str) -> None:
         """Add remote candidates from an SDP fragment (RFC 8840). Raises `OfferError`."""
@@ -155,7 +191,7 @@ class MediaEngine(Protocol):
         """
 
     async def close(self, session: str) -> None:
-        """End a viewer, without a call of `on_gone`."""
+        """End a viewer or publisher, without a call of `on_gone`."""
 
     async def shutdown(self) -> None:
-        """End all viewers."""
+        """End all viewers and publishers."""

@@ -1,7 +1,7 @@
 """The media engine: Rust threads that share nothing while they send, behind one call a picture.
 
-One UDP port for all viewers, and the same port over TCP for those whose network blocks UDP. What viewers do comes back
-in batches through a descriptor that the event loop watches. `edge/native` is the source, `_native.pyi` its surface.
+One UDP port for all viewers and publishers, and the same port over TCP for those whose network blocks UDP. What they
+do comes back in batches through a descriptor that the event loop watches. `edge/native` is the source, `_native.pyi` its surface.
 """
 
 import asyncio
@@ -19,9 +19,19 @@ from numpy.typing import NDArray
 
 from broker.protocol import Codec, EndReason
 from edge._native import NativeCore
-from edge.engine import VIEWER_STATISTICS, MediaFrame, OfferError, ViewerHandler, ViewerSettings, check_fragment
+from edge.engine import (
+    VIEWER_STATISTICS,
+    MediaFrame,
+    OfferError,
+    PublishedPicture,
+    PublisherAnswer,
+    PublisherSettings,
+    ViewerHandler,
+    ViewerSettings,
+    check_fragment,
+)
 from edge.identity import make_identity
-from edge.profiles import answerable_profiles
+from edge.profiles import answerable_profiles, publishable_profiles
 
 _log = structlog.get_logger(__name__)
 
@@ -64,6 +74,7 @@ class NativeEngine:
     """`edge.engine.MediaEngine` on `edge/native`."""
 
     name = "native"
+    takes_publishers = True
 
     def __init__(
         self,
@@ -95,6 +106,7 @@ class NativeEngine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._numbers: dict[str, int] = {}
         self._viewers: dict[int, ViewerSettings] = {}
+        self._publishers: dict[int, str] = {}
         self._connected: set[int] = set()
         self._streams: dict[str, _Stream] = {}
         self._stream_names: dict[int, str] = {}
@@ -128,6 +140,32 @@ class NativeEngine:
         self._numbers[viewer.session] = number
         self._viewers[number] = viewer
         return answer
+
+    async def answer_publisher(self, publisher: PublisherSettings, offer_sdp: str) -> PublisherAnswer:
+        """See `MediaEngine.answer_publisher`."""
+        self._listen()
+        number = self._new_number()
+        profiles = list(publishable_profiles(publisher.profile)) if publisher.codec is Codec.H264 else []
+        try:
+            answer, rids = self.core.answer_publisher(
+                number,
+                offer_sdp,
+                encoding=publisher.codec.value.upper(),
+                profiles=profiles,
+                max_layers=publisher.max_layers,
+            )
+        except ValueError as error:
+            raise OfferError(str(error)) from error
+        self._end(publisher.session, farewell=False)
+        self._numbers[publisher.session] = number
+        self._publishers[number] = publisher.session
+        return PublisherAnswer(answer, tuple(rids))
+
+    def request_picture_start(self, session: str, layer: int) -> None:
+        """See `MediaEngine.request_picture_start`."""
+        number = self._numbers.get(session)
+        if number is not None:
+            self.core.request_keyframe(number, layer)
 
     def _listen(self) -> None:
         """Hear events from the first offer on; before, there are none."""
@@ -216,7 +254,7 @@ class NativeEngine:
         self._end(session, farewell=True)
 
     def _end(self, session: str, *, farewell: bool) -> None:
-        """End a session's viewer. One that connects anew hears no farewell: its page would show black meanwhile."""
+        """End a session's connection. One that connects anew hears no farewell: its page would show black meanwhile."""
         number = self._numbers.get(session)
         if number is not None:
             self.core.close(number, farewell=farewell)
@@ -230,15 +268,18 @@ class NativeEngine:
             self._loop.remove_reader(self.core.events_fd())
         await asyncio.to_thread(self.core.stop)
 
-    def _forget(self, number: int) -> ViewerSettings | None:
+    def _forget(self, number: int) -> None:
         viewer = self._viewers.pop(number, None)
-        if viewer is None:
-            return None
+        session = viewer.session if viewer is not None else self._publishers.pop(number, None)
         self._connected.discard(number)
-        if self._numbers.get(viewer.session) == number:
-            del self._numbers[viewer.session]
-        self._unwatch(viewer.stream)
-        return viewer
+        if session is not None and self._numbers.get(session) == number:
+            del self._numbers[session]
+        if viewer is not None:
+            self._unwatch(viewer.stream)
+
+    def _session(self, number: int) -> str | None:
+        viewer = self._viewers.get(number)
+        return viewer.session if viewer is not None else self._publishers.get(number)
 
     # --- what the native side tells ---
 
@@ -256,10 +297,9 @@ class NativeEngine:
             if stream is not None:
                 self._take_stream_event(name, stream, event)
             return
-        viewer = self._viewers.get(number)
-        if viewer is None:
+        session = self._session(number)
+        if session is None:
             return
-        session = viewer.session
         match name:
             case "connected":
                 self._connected.add(number)
@@ -270,6 +310,10 @@ class NativeEngine:
                 self.handler.on_message(session, event[2], event[3])
             case "voice":
                 self.handler.on_voice(session, event[2])
+            case "picture":
+                layer, keyframe, capture_time_us, sequence, payload = event[2:]
+                picture = PublishedPicture(payload, keyframe, layer, sequence, capture_time_us)
+                self.handler.on_published(session, picture)
             case "gone":
                 self._forget(number)
                 self.handler.on_gone(session, EndReason.CONNECTION_LOST)

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from broker.protocol import Codec, EndReason, H264Profile
-from edge.engine import MediaEngine, MediaFrame, OfferError, ViewerHandler, ViewerSettings
+from edge.engine import MediaEngine, MediaFrame, OfferError, PublishedPicture, ViewerHandler, ViewerSettings
 from farstage.bench.source import EncodedLoop, LoopPlayer, SourceFrame, encode_loop
 from farstage.bench.whep_front import OfferRefused, serve
 
@@ -89,6 +89,9 @@ class EngineAnswerer:
         """See `ViewerHandler`; nothing to do."""
 
     def on_voice(self, session: str, opus_frame: bytes) -> None:
+        """See `ViewerHandler`; nothing to do."""
+
+    def on_published(self, session: str, picture: PublishedPicture) -> None:
         """See `ViewerHandler`; nothing to do."""
 
     def on_picture_leaving(self, stream: str, timestamp: int) -> None:

@@ -14,7 +14,7 @@ from aiortc.rtp import RtpPacket
 
 from broker.protocol import Codec, EndReason, H264Profile
 from edge.aiortc_engine import AiortcEngine
-from edge.engine import VIEWER_STATISTICS, MediaEngine, MediaFrame, OfferError, ViewerSettings
+from edge.engine import VIEWER_STATISTICS, MediaEngine, MediaFrame, OfferError, PublishedPicture, ViewerSettings
 from edge.native_engine import NativeEngine
 from render_farm.encoder.interface import EncoderSettings
 from render_farm.encoder.opening import open_encoder
@@ -32,6 +32,7 @@ class Handler:
         self.messages: asyncio.Queue[tuple[str, str, bytes]] = asyncio.Queue()
         self.channels: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
         self.voices: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+        self.published: asyncio.Queue[tuple[str, PublishedPicture]] = asyncio.Queue()
         self.keyframes_needed = 0
         self.pictures_left: list[int] = []
 
@@ -46,6 +47,9 @@ class Handler:
 
     def on_voice(self, session: str, opus_frame: bytes) -> None:
         self.voices.put_nowait((session, opus_frame))
+
+    def on_published(self, session: str, picture: PublishedPicture) -> None:
+        self.published.put_nowait((session, picture))
 
     def on_keyframe_needed(self, stream: str) -> None:
         self.keyframes_needed += 1

@@ -26,3 +26,10 @@ impl WireClock {
         seconds << 32 | fraction
     }
 }
+
+/// Microseconds since 1970 of a 64-bit NTP timestamp; times before are negative.
+pub fn unix_us_of_ntp(ntp: u64) -> i64 {
+    let seconds = (ntp >> 32) as i64 - NTP_UNIX_OFFSET_S as i64;
+    let fraction_us = ((ntp & 0xFFFF_FFFF) * 1_000_000) >> 32;
+    seconds * 1_000_000 + fraction_us as i64
+}

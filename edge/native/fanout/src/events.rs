@@ -2,24 +2,27 @@
 
 use std::sync::Arc;
 
+use crate::publisher::Picture;
 use crate::stream::PacketizedFrame;
 
 /// Told by a shard. Sessions and streams are numbers of the caller's choice.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The viewer's DTLS handshake is complete.
+    /// The client's DTLS handshake is complete.
     Connected(u64),
     /// The viewer opened a data channel of this label.
     ChannelOpened(u64, String),
     /// A message on a data channel.
     Message(u64, String, Vec<u8>),
-    /// A frame of the viewer's microphone.
+    /// A frame of the viewer's microphone, or of the publisher's sound.
     Voice(u64, Vec<u8>),
+    /// A picture of a publisher.
+    Picture(u64, Picture),
     /// A viewer of this stream cannot decode before the next keyframe.
     KeyframeNeeded(u64),
     /// The first packet of this stream's picture (RTP time) was handed to the socket.
     PictureLeft(u64, u32),
-    /// The viewer is gone and forgotten.
+    /// The client is gone and forgotten.
     Gone(u64),
 }
 
@@ -32,7 +35,9 @@ pub enum Command {
     Audio(u64, u32, Arc<[u8]>),
     /// A text message for these viewers on the channel of this label.
     Message(Arc<[u64]>, Arc<str>, Arc<[u8]>),
-    /// End a viewer without an event. With a farewell its client knows at once; without, a client that is about to
+    /// A publisher is to send a keyframe of this layer.
+    RequestKeyframe(u64, usize),
+    /// End a client without an event. With a farewell its client knows at once; without, a client that is about to
     /// replace its connection keeps the last picture.
     Close {
         /// Number of its session.
@@ -57,13 +62,17 @@ pub struct Counters {
     pub rtcp_malformed: u64,
     /// Data-channel messages and channels refused for a limit.
     pub messages_refused: u64,
-    /// Viewers ended because handling them failed.
+    /// Packets of publishers under SSRCs that belong to nothing agreed on.
+    pub sources_refused: u64,
+    /// Pictures of publishers of which a part was missing for too long, or malformed.
+    pub pictures_lost: u64,
+    /// Clients ended because handling them failed.
     pub panics: u64,
 }
 
 impl Counters {
     /// The names and values, for metrics.
-    pub fn named(&self) -> [(&'static str, u64); 7] {
+    pub fn named(&self) -> [(&'static str, u64); 9] {
         [
             ("strangers", self.strangers),
             ("stun_refused", self.stun_refused),
@@ -71,6 +80,8 @@ impl Counters {
             ("srtp_refused", self.srtp_refused),
             ("rtcp_malformed", self.rtcp_malformed),
             ("messages_refused", self.messages_refused),
+            ("sources_refused", self.sources_refused),
+            ("pictures_lost", self.pictures_lost),
             ("panics", self.panics),
         ]
     }

@@ -9,6 +9,7 @@ use farstage_rtp::rtcp::{
 };
 
 use crate::clock::WireClock;
+use crate::reception::Reception;
 use crate::retransmission::RetransmissionBudget;
 use crate::sdp::Ssrcs;
 use crate::sender::{AudioSender, Sent, VideoSender};
@@ -37,18 +38,6 @@ pub struct Asked {
     pub malformed: bool,
 }
 
-/// The viewer's voice as it arrives (RFC 3550, section 6.4.1, appendix A).
-#[derive(Debug, Clone, Copy)]
-struct Voice {
-    ssrc: u32,
-    first: u64,
-    highest: u64,
-    received: u64,
-    reported: (u64, u64),
-    transit: i64,
-    jitter: f64,
-}
-
 /// One viewer's reports.
 #[derive(Debug)]
 pub struct Feedback {
@@ -72,7 +61,7 @@ pub struct Feedback {
     start_bps: u64,
     told_arrivals: bool,
     last_fir: Option<u8>,
-    voice: Option<Voice>,
+    voice: Option<Reception>,
     sender_report: Option<(u32, Instant)>,
     start: Instant,
 }
@@ -207,24 +196,9 @@ impl Feedback {
     /// A packet of the viewer's voice arrived; returns whether it is the newest. A packet that was overtaken is lost, as
     /// sound does not wait.
     pub fn voice_arrived(&mut self, ssrc: u32, index: u64, timestamp: u32, now: Instant) -> bool {
-        let arrival = (now.saturating_duration_since(self.start).as_micros() as u64 * AUDIO_HZ / 1_000_000) as u32;
-        let transit = i64::from(arrival.wrapping_sub(timestamp) as i32);
         let known = self.voice.filter(|voice| voice.ssrc == ssrc);
-        let mut voice = known.unwrap_or(Voice {
-            ssrc,
-            first: index,
-            highest: index,
-            received: 0,
-            reported: (0, 0),
-            transit,
-            jitter: 0.0,
-        });
-        let newest = known.is_none() || index > voice.highest;
-        voice.received += 1;
-        voice.highest = voice.highest.max(index);
-        voice.first = voice.first.min(index);
-        voice.jitter += ((transit - voice.transit).abs() as f64 - voice.jitter) / 16.0;
-        voice.transit = transit;
+        let mut voice = known.unwrap_or_else(|| Reception::new(ssrc, AUDIO_HZ, index, now));
+        let newest = voice.arrived(index, timestamp, now);
         self.voice = Some(voice);
         newest
     }
@@ -239,7 +213,8 @@ impl Feedback {
         audio: Option<&AudioSender>,
     ) -> Option<Vec<u8>> {
         let ntp = clock.ntp(now);
-        let blocks: Vec<ReportBlock> = self.voice_block(now).into_iter().collect();
+        let sender_report = self.sender_report;
+        let blocks: Vec<ReportBlock> = self.voice.iter_mut().map(|voice| voice.block(sender_report, now)).collect();
         let mut out = Vec::with_capacity(128);
         if let Some(frame) = newest {
             let since = now.saturating_duration_since(frame.arrived).as_micros() as u64 * VIDEO_HZ / 1_000_000;
@@ -269,25 +244,5 @@ impl Feedback {
         }
         write_sdes(&mut out, self.ssrcs.video, CNAME);
         Some(out)
-    }
-
-    fn voice_block(&mut self, now: Instant) -> Option<ReportBlock> {
-        let voice = self.voice.as_mut()?;
-        let expected = voice.highest - voice.first + 1;
-        let (expected_before, received_before) = std::mem::replace(&mut voice.reported, (expected, voice.received));
-        let due = expected.saturating_sub(expected_before);
-        let lost = due.saturating_sub(voice.received.saturating_sub(received_before));
-        let fraction_lost = (lost * 256).checked_div(due).unwrap_or(0).min(255) as u8;
-        let cumulative = i64::try_from(expected).unwrap_or(0) - i64::try_from(voice.received).unwrap_or(0);
-        let delay = self.sender_report.map(|(_, at)| now.saturating_duration_since(at).as_micros() as u64);
-        Some(ReportBlock {
-            ssrc: voice.ssrc,
-            fraction_lost,
-            cumulative_lost: cumulative.clamp(-(1 << 23), (1 << 23) - 1) as i32,
-            highest_sequence: voice.highest as u32,
-            jitter: voice.jitter as u32,
-            last_sender_report: self.sender_report.map_or(0, |(middle, _)| middle),
-            delay_since_last_sender_report: delay.map_or(0, |us| (us * 65_536 / 1_000_000) as u32),
-        })
     }
 }

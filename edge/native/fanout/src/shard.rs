@@ -14,12 +14,19 @@ use farstage_transport::stun::{self, Class};
 use slab::Slab;
 
 use crate::clock::WireClock;
+use crate::connection::{Connection, Ended, Surroundings};
 use crate::events::{Command, Counters, Event};
 use crate::outlet::{Outlet, Path};
-use crate::registry::{Claim, Registry};
+use crate::publisher::Publisher;
+use crate::registry::{Claim, Expected, Purpose, Registry};
 use crate::statistics::ViewerRow;
 use crate::stream::{PacketizedFrame, Stream};
-use crate::viewer::{Ended, Pumped, Surroundings, Viewer};
+use crate::viewer::{Pumped, Viewer, ViewerSetup};
+
+mod paths;
+mod publishing;
+
+use paths::Paths;
 
 /// How often timers are looked at.
 const SWEEP: Duration = Duration::from_millis(50);
@@ -29,8 +36,6 @@ const PIECE: Duration = Duration::from_millis(5);
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
 /// A stream that nobody watches and nobody feeds is forgotten.
 const STREAM_IDLE: Duration = Duration::from_secs(10);
-/// Paths by which one viewer may be reached; the oldest is forgotten.
-const MAX_PATHS: usize = 8;
 
 /// What became of a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +57,13 @@ struct Watched {
 
 struct Entry {
     viewer: Viewer,
-    paths: Vec<Path>,
+}
+
+/// A client of this shard, by its key among those of its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Member {
+    Viewer(usize),
+    Publisher(usize),
 }
 
 /// See the module.
@@ -62,9 +73,10 @@ pub struct Shard {
     clock: WireClock,
     registry: Arc<Registry>,
     viewers: Slab<Entry>,
-    by_path: HashMap<Path, usize>,
-    by_session: HashMap<u64, usize>,
-    by_ufrag: HashMap<String, usize>,
+    publishers: Slab<Publisher>,
+    paths: Paths,
+    by_session: HashMap<u64, Member>,
+    by_ufrag: HashMap<String, Member>,
     streams: HashMap<u64, Watched>,
     behind: Vec<usize>,
     events: Vec<Event>,
@@ -72,6 +84,7 @@ pub struct Shard {
     scratch: Vec<u8>,
     next_sweep: Instant,
     next_piece: Instant,
+    next_publishing: Instant,
     changed: bool,
 }
 
@@ -84,7 +97,8 @@ impl Shard {
             clock,
             registry,
             viewers: Slab::new(),
-            by_path: HashMap::new(),
+            publishers: Slab::new(),
+            paths: Paths::default(),
             by_session: HashMap::new(),
             by_ufrag: HashMap::new(),
             streams: HashMap::new(),
@@ -94,6 +108,7 @@ impl Shard {
             scratch: Vec::new(),
             next_sweep: now,
             next_piece: now,
+            next_publishing: now,
             changed: false,
         }
     }
@@ -122,37 +137,37 @@ impl Shard {
 
     /// When [`Self::tick`] is due.
     pub fn next_wake(&self) -> Instant {
-        if self.behind.is_empty() { self.next_sweep } else { self.next_sweep.min(self.next_piece) }
+        let pieces = (!self.behind.is_empty()).then_some(self.next_piece);
+        let publishing = (!self.publishers.is_empty()).then_some(self.next_publishing);
+        [pieces, publishing].into_iter().flatten().fold(self.next_sweep, Instant::min)
     }
 
     /// A datagram came by `from`; it is decrypted in place.
     pub fn datagram(&mut self, from: Path, datagram: &mut [u8], now: Instant, out: &mut impl Outlet) -> Arrival {
         match classify(datagram) {
-            DatagramKind::Stun => self.check(from, datagram, now, out),
-            kind => {
-                let Some(key) = self.by_path.get(&from).copied() else {
+            DatagramKind::Stun => return self.check(from, datagram, now, out),
+            kind => match self.paths.owner(from) {
+                Some(Member::Viewer(key)) => self.packet(key, kind, datagram, now, out),
+                Some(Member::Publisher(key)) => self.publisher_packet(key, kind, datagram, now, out),
+                None => {
                     if let Some(shard) = self.registry.stray(from.address()).filter(|shard| *shard != self.index) {
                         return Arrival::Forward(shard);
                     }
                     self.counters.strangers += 1;
-                    return Arrival::Handled;
-                };
-                self.packet(key, kind, datagram, now, out);
-                Arrival::Handled
-            }
+                }
+            },
         }
+        Arrival::Handled
     }
 
-    /// Whether a connection's viewer is known, so that it may stay.
+    /// Whether a connection's client is known, so that it may stay.
     pub fn knows(&self, path: Path) -> bool {
-        self.by_path.contains_key(&path)
+        self.paths.owner(path).is_some()
     }
 
     /// A connection has closed.
     pub fn path_closed(&mut self, path: Path) {
-        if let Some(entry) = self.by_path.remove(&path).and_then(|key| self.viewers.get_mut(key)) {
-            entry.paths.retain(|known| *known != path);
-        }
+        self.paths.forget(path);
     }
 
     fn check(&mut self, from: Path, datagram: &[u8], now: Instant, out: &mut impl Outlet) -> Arrival {
@@ -165,10 +180,10 @@ impl Shard {
             self.counters.stun_refused += 1;
             return Arrival::Handled;
         };
-        let key = match self.by_ufrag.get(ufrag) {
-            Some(key) => *key,
+        let member = match self.by_ufrag.get(ufrag) {
+            Some(member) => *member,
             None => match self.registry.claim(ufrag, self.index, from.address(), |key| message.verify(key)) {
-                Claim::Yours(setup) => self.admit(Viewer::new(setup, from, &self.dtls, now)),
+                Claim::Yours(expected) => self.admit(*expected, from, now),
                 Claim::Elsewhere(shard) => return Arrival::Forward(shard),
                 Claim::Unknown => {
                     self.counters.stun_refused += 1;
@@ -176,17 +191,31 @@ impl Shard {
                 }
             },
         };
+        match member {
+            Member::Viewer(key) => self.check_viewer(key, &message, from, now, out),
+            Member::Publisher(key) => self.check_publisher(key, &message, from, now, out),
+        }
+        Arrival::Handled
+    }
+
+    fn check_viewer(
+        &mut self,
+        key: usize,
+        message: &stun::Message<'_>,
+        from: Path,
+        now: Instant,
+        out: &mut impl Outlet,
+    ) {
         let was_silent = self.is_silent(key, now);
-        let genuine = self.with(key, now, out, |viewer, around| Ok(viewer.check(&message, from, around)));
-        match genuine {
+        match self.with(key, now, out, |viewer, around| Ok(viewer.check(message, from, around))) {
             Some(true) => {
-                self.note_path(key, from);
+                let in_use = self.viewers.get(key).map(|entry| entry.viewer.connection.path);
+                self.paths.note(from, Member::Viewer(key), in_use);
                 self.resume(key, was_silent, now, out);
             }
             Some(false) => self.counters.stun_refused += 1,
             None => {}
         }
-        Arrival::Handled
     }
 
     fn is_silent(&self, key: usize, now: Instant) -> bool {
@@ -201,31 +230,31 @@ impl Shard {
         }
     }
 
-    fn admit(&mut self, viewer: Viewer) -> usize {
-        let (session, ufrag, stream) = (viewer.setup.session, viewer.setup.local_ufrag.clone(), viewer.setup.stream);
-        let key = self.viewers.insert(Entry { viewer, paths: Vec::new() });
-        self.by_session.insert(session, key);
-        self.by_ufrag.insert(ufrag, key);
-        self.streams.entry(stream).or_default().viewers.push(key);
-        key
+    fn admit(&mut self, expected: Expected, from: Path, now: Instant) -> Member {
+        let (session, ufrag) = (expected.connection.session, expected.connection.local_ufrag.clone());
+        let connection = Connection::new(expected.connection, from, &self.dtls, now);
+        let member = match expected.purpose {
+            Purpose::Watch(setup) => self.admit_viewer(connection, setup, now),
+            Purpose::Publish(setup) => {
+                Member::Publisher(self.publishers.insert(Publisher::new(connection, setup, now)))
+            }
+        };
+        self.by_session.insert(session, member);
+        self.by_ufrag.insert(ufrag, member);
+        member
     }
 
-    fn note_path(&mut self, key: usize, path: Path) {
-        if self.by_path.get(&path) == Some(&key) {
-            return;
-        }
-        let former = self.by_path.insert(path, key);
-        if let Some(other) = former.and_then(|former| self.viewers.get_mut(former)) {
-            other.paths.retain(|known| *known != path);
-        }
-        if let Some(entry) = self.viewers.get_mut(key) {
-            entry.paths.push(path);
-            let in_use = entry.viewer.path;
-            if entry.paths.len() > MAX_PATHS
-                && let Some(oldest) = entry.paths.iter().position(|known| *known != in_use)
-            {
-                self.by_path.remove(&entry.paths.remove(oldest));
-            }
+    fn admit_viewer(&mut self, connection: Connection, setup: Box<ViewerSetup>, now: Instant) -> Member {
+        let stream = setup.stream;
+        let key = self.viewers.insert(Entry { viewer: Viewer::new(connection, setup, now) });
+        self.streams.entry(stream).or_default().viewers.push(key);
+        Member::Viewer(key)
+    }
+
+    fn viewer_of(&self, session: u64) -> Option<usize> {
+        match self.by_session.get(&session)? {
+            Member::Viewer(key) => Some(*key),
+            Member::Publisher(_) => None,
         }
     }
 
@@ -272,7 +301,7 @@ impl Shard {
         match command {
             Command::Frame(stream, frame) => self.frame(*stream, frame, now, out),
             Command::Audio(session, timestamp, opus_frame) => {
-                if let Some(key) = self.by_session.get(session).copied() {
+                if let Some(key) = self.viewer_of(*session) {
                     self.with(key, now, out, |viewer, around| {
                         viewer.send_audio(*timestamp, opus_frame, around);
                         Ok(())
@@ -281,24 +310,30 @@ impl Shard {
             }
             Command::Message(sessions, label, text) => {
                 for session in sessions.iter() {
-                    if let Some(key) = self.by_session.get(session).copied() {
+                    if let Some(key) = self.viewer_of(*session) {
                         self.with(key, now, out, |viewer, around| viewer.send_message(label, text, around));
                     }
                 }
             }
+            Command::RequestKeyframe(session, layer) => self.request_keyframe(*session, *layer, now, out),
             Command::Close { session, farewell } => self.close(*session, *farewell, now, out),
         }
     }
 
     fn close(&mut self, session: u64, farewell: bool, now: Instant, out: &mut impl Outlet) {
-        let Some(key) = self.by_session.get(&session).copied() else { return };
-        if farewell {
-            self.with(key, now, out, |viewer, around| {
-                viewer.close(around);
-                Ok(())
-            });
+        match self.by_session.get(&session).copied() {
+            Some(Member::Viewer(key)) => {
+                if farewell {
+                    self.with(key, now, out, |viewer, around| {
+                        viewer.close(around);
+                        Ok(())
+                    });
+                }
+                self.forget(key);
+            }
+            Some(Member::Publisher(key)) => self.close_publisher(key, farewell, now, out),
+            None => {}
         }
-        self.forget(key);
     }
 
     fn frame(&mut self, stream: u64, frame: &Arc<PacketizedFrame>, now: Instant, out: &mut impl Outlet) {
@@ -350,6 +385,9 @@ impl Shard {
                     self.pump_one(key, stream, now, out);
                 }
             }
+        }
+        if now >= self.next_publishing {
+            self.tick_publishers(now, out);
         }
         if now >= self.next_sweep {
             self.next_sweep = now + SWEEP;
@@ -409,7 +447,7 @@ impl Shard {
             Ok(Err(Ended)) => {}
             Err(_) => self.counters.panics += 1,
         }
-        let session = self.viewers.get(key).map(|entry| entry.viewer.setup.session);
+        let session = self.viewers.get(key).map(|entry| entry.viewer.session());
         self.forget(key);
         self.events.extend(session.map(Event::Gone));
         None
@@ -417,20 +455,22 @@ impl Shard {
 
     fn forget(&mut self, key: usize) {
         let Some(entry) = self.viewers.try_remove(key) else { return };
-        let setup = &entry.viewer.setup;
-        for path in &entry.paths {
-            self.by_path.remove(path);
+        self.forget_connection(&entry.viewer.connection, Member::Viewer(key));
+        self.behind.retain(|behind| *behind != key);
+        if let Some(watched) = self.streams.get_mut(&entry.viewer.setup.stream) {
+            watched.viewers.retain(|watching| *watching != key);
         }
-        if self.by_session.get(&setup.session) == Some(&key) {
+        self.changed = true;
+    }
+
+    fn forget_connection(&mut self, connection: &Connection, member: Member) {
+        let setup = &connection.setup;
+        self.paths.forget_all(member);
+        if self.by_session.get(&setup.session) == Some(&member) {
             self.by_session.remove(&setup.session);
         }
         self.by_ufrag.remove(&setup.local_ufrag);
         self.registry.forget(&setup.local_ufrag);
-        self.behind.retain(|behind| *behind != key);
-        if let Some(watched) = self.streams.get_mut(&setup.stream) {
-            watched.viewers.retain(|watching| *watching != key);
-        }
-        self.changed = true;
     }
 }
 

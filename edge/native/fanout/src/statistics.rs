@@ -40,7 +40,7 @@ impl ViewerRow {
         let feedback = &viewer.feedback;
         let nan = f32::NAN;
         Self {
-            session: viewer.setup.session,
+            session: viewer.session(),
             rtt_ms: feedback.rtt.map_or(nan, |rtt| rtt.as_secs_f32() * 1_000.0),
             jitter_ms: feedback.jitter_ms.unwrap_or(nan),
             loss: feedback.loss.unwrap_or(nan),

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use farstage_fanout::events::Event;
+use farstage_fanout::publisher::Picture;
 use farstage_fanout::sdp::Wanted;
 use farstage_fanout::statistics::ROW_BYTES;
 use farstage_rtp::packetize::Codec;
@@ -79,6 +80,24 @@ impl NativeCore {
     ) -> PyResult<String> {
         let wanted = Wanted { encoding, profiles };
         py.detach(|| self.engine.answer(session, stream, offer, &wanted, start_bps as u64)).map_err(value_error)
+    }
+
+    #[pyo3(signature = (session, offer, *, encoding, profiles, max_layers))]
+    fn answer_publisher(
+        &self,
+        py: Python<'_>,
+        session: u64,
+        offer: &str,
+        encoding: String,
+        profiles: Vec<String>,
+        max_layers: usize,
+    ) -> PyResult<(String, Vec<String>)> {
+        let wanted = Wanted { encoding, profiles };
+        py.detach(|| self.engine.answer_publisher(session, offer, &wanted, max_layers)).map_err(value_error)
+    }
+
+    fn request_keyframe(&self, session: u64, layer: usize) {
+        self.engine.request_keyframe(session, layer);
     }
 
     #[pyo3(signature = (stream, encoding, frame, *, keyframe, timestamp, picture_id))]
@@ -171,6 +190,9 @@ fn to_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
         Event::ChannelOpened(session, label) => ("channel_open", session, label).into_pyobject(py),
         Event::Message(session, label, data) => ("message", session, label, bytes(data)).into_pyobject(py),
         Event::Voice(session, data) => ("voice", session, bytes(data)).into_pyobject(py),
+        Event::Picture(session, Picture { layer, keyframe, capture_time_us, sequence, payload, .. }) => {
+            ("picture", session, layer, keyframe, capture_time_us, sequence, bytes(payload)).into_pyobject(py)
+        }
         Event::KeyframeNeeded(stream) => ("keyframe_needed", stream).into_pyobject(py),
         Event::PictureLeft(stream, timestamp) => ("picture_left", stream, timestamp).into_pyobject(py),
         Event::Gone(session) => ("gone", session).into_pyobject(py),

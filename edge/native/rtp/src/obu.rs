@@ -5,6 +5,7 @@ pub(crate) mod obu_type {
     pub(crate) const SEQUENCE_HEADER: u8 = 1;
     pub(crate) const TEMPORAL_DELIMITER: u8 = 2;
     pub(crate) const FRAME_HEADER: u8 = 3;
+    pub(crate) const TILE_GROUP: u8 = 4;
     pub(crate) const FRAME: u8 = 6;
     pub(crate) const TILE_LIST: u8 = 8;
     pub(crate) const PADDING: u8 = 15;

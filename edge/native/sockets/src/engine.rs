@@ -10,9 +10,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::rand;
 use farstage_fanout::clock::WireClock;
+use farstage_fanout::connection::ConnectionSetup;
 use farstage_fanout::events::{Command, Event};
-use farstage_fanout::registry::Registry;
-use farstage_fanout::sdp::{Local, Offer, SdpError, Ssrcs, Wanted, answer};
+use farstage_fanout::publisher::PublisherSetup;
+use farstage_fanout::registry::{Expected, Purpose, Registry};
+use farstage_fanout::sdp::{Local, Offer, SdpError, Ssrcs, Wanted, answer, answer_publisher};
 use farstage_fanout::shard::Shard;
 use farstage_fanout::stream::{MAX_FRAME_BYTES, PacketizedFrame};
 use farstage_fanout::viewer::ViewerSetup;
@@ -179,31 +181,63 @@ impl Engine {
         start_bps: u64,
     ) -> Result<String, SdpError> {
         let offer = Offer::parse(offer)?;
-        let ssrcs = Ssrcs { video: random_u32() | 1, rtx: random_u32() & !1, audio: random_u32() ^ 2 };
-        let local = Local {
+        let local = self.local();
+        let (text, agreement) = answer(&offer, wanted, &local)?;
+        let setup = ViewerSetup {
+            stream,
+            agreement,
+            ssrcs: local.ssrcs,
+            playout_delay: self.playout_delay,
+            start_bps,
+            seed: u64::from(random_u32()) << 32 | u64::from(random_u32()),
+        };
+        self.expect(session, local, offer, agreement.starts_dtls, Purpose::Watch(Box::new(setup)));
+        Ok(text)
+    }
+
+    /// Answer a publisher's offer; it may connect from now on. Returns the names of its layers too; one that sends but one
+    /// encoding has one without a name.
+    pub fn answer_publisher(
+        &self,
+        session: u64,
+        offer: &str,
+        wanted: &Wanted,
+        max_layers: usize,
+    ) -> Result<(String, Vec<String>), SdpError> {
+        let offer = Offer::parse_published(offer)?;
+        let local = self.local();
+        let (text, agreement) = answer_publisher(&offer, wanted, max_layers, &local)?;
+        let mut rids = agreement.rids.clone();
+        rids.resize(agreement.layers(), String::new());
+        let starts_dtls = agreement.starts_dtls;
+        let setup = PublisherSetup { agreement, ssrc: local.ssrcs.video };
+        self.expect(session, local, offer, starts_dtls, Purpose::Publish(Box::new(setup)));
+        Ok((text, rids))
+    }
+
+    /// Our side of a new connection.
+    fn local(&self) -> Local {
+        Local {
             ufrag: random_text(UFRAG_CHARACTERS),
             password: random_text(PASSWORD_CHARACTERS),
             fingerprint: self.dtls.fingerprint(),
             udp: self.udp.clone(),
             tcp: self.tcp.clone(),
-            ssrcs,
-        };
-        let (text, agreement) = answer(&offer, wanted, &local)?;
-        self.registry.admit(Box::new(ViewerSetup {
+            ssrcs: Ssrcs { video: random_u32() | 1, rtx: random_u32() & !1, audio: random_u32() ^ 2 },
+        }
+    }
+
+    fn expect(&self, session: u64, local: Local, offer: Offer, starts_dtls: bool, purpose: Purpose) {
+        let connection = ConnectionSetup {
             session,
-            stream,
-            agreement,
-            ssrcs,
             local_key: IntegrityKey::new(local.password.as_bytes()),
             local_ufrag: local.ufrag,
             remote_ufrag: offer.ufrag,
             remote_fingerprint: offer.fingerprint,
-            playout_delay: self.playout_delay,
-            start_bps,
-            seed: u64::from(random_u32()) << 32 | u64::from(random_u32()),
+            starts_dtls,
             deadline: Instant::now() + CONNECT_WITHIN,
-        }));
-        Ok(text)
+        };
+        self.registry.admit(Box::new(Expected { connection, purpose }));
     }
 
     fn tell(&self, command: &Command) {
@@ -242,7 +276,12 @@ impl Engine {
         self.tell(&Command::Message(Arc::from(sessions), Arc::from(label), Arc::from(text)));
     }
 
-    /// End a viewer without an event; `farewell` tells its client.
+    /// Ask a publisher for a keyframe of a layer; requests within 300 ms become one.
+    pub fn request_keyframe(&self, session: u64, layer: usize) {
+        self.tell(&Command::RequestKeyframe(session, layer));
+    }
+
+    /// End a viewer or publisher without an event; `farewell` tells its client.
     pub fn close(&self, session: u64, farewell: bool) {
         self.registry.withdraw(session);
         self.tell(&Command::Close { session, farewell });

@@ -10,6 +10,8 @@ use crate::tcp::Connection;
 
 /// Events that wait for their owner; beyond, the owner is stuck and the newest are dropped.
 const MAX_EVENTS: usize = 100_000;
+/// Bytes of pictures that wait likewise: beyond, publishers' pictures are dropped, which their numbers show.
+const MAX_PICTURE_BYTES: usize = 64 << 20;
 
 /// One thing for a shard to do.
 pub enum Item {
@@ -54,9 +56,30 @@ impl Inbox {
     }
 }
 
+/// Events that wait, and how much of them is pictures.
+#[derive(Default)]
+struct Waiting {
+    events: Vec<Event>,
+    picture_bytes: usize,
+}
+
+impl Waiting {
+    fn push(&mut self, event: Event) {
+        let bytes = match &event {
+            Event::Picture(_, picture) => picture.payload.len(),
+            _ => 0,
+        };
+        let has_room = bytes == 0 || self.picture_bytes + bytes <= MAX_PICTURE_BYTES;
+        if has_room && self.events.len() < MAX_EVENTS {
+            self.picture_bytes += bytes;
+            self.events.push(event);
+        }
+    }
+}
+
 /// What happened, for the engine's owner.
 pub struct Outbox {
-    events: Mutex<Vec<Event>>,
+    waiting: Mutex<Waiting>,
     /// Readable while there are events.
     pub waker: Waker,
 }
@@ -64,7 +87,7 @@ pub struct Outbox {
 impl Outbox {
     /// Empty.
     pub fn new() -> std::io::Result<Self> {
-        Ok(Self { events: Mutex::default(), waker: Waker::new()? })
+        Ok(Self { waiting: Mutex::default(), waker: Waker::new()? })
     }
 
     /// Add events and wake.
@@ -72,17 +95,16 @@ impl Outbox {
         if more.is_empty() {
             return;
         }
-        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = MAX_EVENTS.saturating_sub(events.len());
-        events.extend(more.into_iter().take(room));
-        drop(events);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        more.into_iter().for_each(|event| waiting.push(event));
+        drop(waiting);
         self.waker.wake();
     }
 
     /// Take all events.
     pub fn take(&self) -> Vec<Event> {
         self.waker.clear();
-        std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner)).events
     }
 }
 

@@ -113,13 +113,7 @@ pub fn answer(offer: &Offer, wanted: &Wanted, local: &Local) -> Result<(String, 
 }
 
 fn agree_video(section: &Section, wanted: &Wanted) -> Result<VideoAgreement, SdpError> {
-    let Some(payload) = choose(section, wanted) else {
-        let profiles = if wanted.profiles.is_empty() { String::new() } else { format!(" {:?}", wanted.profiles) };
-        return refuse(format!(
-            "the offer has no payload type for {}{profiles}, which the stream has",
-            wanted.encoding
-        ));
-    };
+    let payload = choose(section, wanted)?;
     let transport_cc = section.extension(TRANSPORT_CC_URI).filter(|_| payload.has_transport_cc());
     Ok(VideoAgreement {
         payload: payload.number,
@@ -131,7 +125,15 @@ fn agree_video(section: &Section, wanted: &Wanted) -> Result<VideoAgreement, Sdp
     })
 }
 
-fn choose<'a>(section: &'a Section, wanted: &Wanted) -> Option<&'a Payload> {
+/// The payload type for what is wanted.
+pub(super) fn choose<'a>(section: &'a Section, wanted: &Wanted) -> Result<&'a Payload, SdpError> {
+    find(section, wanted).ok_or_else(|| {
+        let profiles = if wanted.profiles.is_empty() { String::new() } else { format!(" {:?}", wanted.profiles) };
+        SdpError(format!("the offer has no payload type for {}{profiles}, which the stream has", wanted.encoding))
+    })
+}
+
+fn find<'a>(section: &'a Section, wanted: &Wanted) -> Option<&'a Payload> {
     let of_codec = || section.payloads.iter().filter(|payload| payload.is(&wanted.encoding));
     if wanted.profiles.is_empty() {
         return of_codec().next();
@@ -154,14 +156,16 @@ fn agree_audio(section: &Section) -> Option<AudioAgreement> {
     Some(AudioAgreement { payload: opus.number, sends: direction.receives(), receives: direction.sends() })
 }
 
-struct AnswerWriter<'a> {
-    text: String,
+/// Writes an answer section by section.
+pub(super) struct AnswerWriter<'a> {
+    /// What is written so far.
+    pub(super) text: String,
     local: &'a Local,
     setup: &'static str,
 }
 
 impl<'a> AnswerWriter<'a> {
-    fn begin(offer: &Offer, local: &'a Local, starts_dtls: bool, accepted: impl Fn(usize) -> bool) -> Self {
+    pub(super) fn begin(offer: &Offer, local: &'a Local, starts_dtls: bool, accepted: impl Fn(usize) -> bool) -> Self {
         let mids: Vec<&str> = offer
             .sections
             .iter()
@@ -175,12 +179,12 @@ impl<'a> AnswerWriter<'a> {
         Self { text, local, setup: if starts_dtls { "active" } else { "passive" } }
     }
 
-    fn line(&mut self, line: impl AsRef<str>) {
+    pub(super) fn line(&mut self, line: impl AsRef<str>) {
         self.text.push_str(line.as_ref());
         self.text.push_str("\r\n");
     }
 
-    fn transport(&mut self, section: &Section) {
+    pub(super) fn transport(&mut self, section: &Section) {
         let local = self.local;
         self.line("c=IN IP4 0.0.0.0");
         self.line(format!("a=mid:{}", section.mid));
@@ -208,7 +212,7 @@ impl<'a> AnswerWriter<'a> {
         self.line("a=end-of-candidates");
     }
 
-    fn payload(&mut self, section: &Section, number: u8, feedback: &[&str]) {
+    pub(super) fn payload(&mut self, section: &Section, number: u8, feedback: &[&str]) {
         let Some(payload) = section.payloads.iter().find(|payload| payload.number == number) else { return };
         self.line(format!("a=rtpmap:{number} {}", payload.encoding));
         if !payload.format.is_empty() {
@@ -280,7 +284,7 @@ impl<'a> AnswerWriter<'a> {
         self.line(format!("a=max-message-size:{}", farstage_transport::channels::MAX_MESSAGE_BYTES));
     }
 
-    fn rejected(&mut self, section: &Section) {
+    pub(super) fn rejected(&mut self, section: &Section) {
         let formats = if section.formats.is_empty() { "0" } else { &section.formats };
         self.line(format!("m={} 0 {} {formats}", section.media, section.protocol));
         self.line("c=IN IP4 0.0.0.0");

@@ -9,6 +9,10 @@ const MAX_PAYLOADS: usize = 64;
 const MAX_LINE_BYTES: usize = 4_096;
 const MAX_MID_BYTES: usize = 32;
 const MAX_CREDENTIAL_BYTES: usize = 256;
+/// Encodings read of one section.
+const MAX_RIDS: usize = 8;
+/// What a header extension of the one-byte form holds.
+const MAX_RID_BYTES: usize = 16;
 /// What is kept of `rtcp-fb`; lines for all payload types would otherwise multiply what an offer makes us keep.
 const KNOWN_FEEDBACK: [&str; 5] = ["nack", "nack pli", "ccm fir", "goog-remb", "transport-cc"];
 
@@ -74,6 +78,10 @@ pub struct Section {
     pub payloads: Vec<Payload>,
     /// Header extensions: identifier and URI.
     pub extensions: Vec<(u8, String)>,
+    /// The encodings that its author sends side by side, in the order of `a=simulcast` (RFC 8853); empty without.
+    pub simulcast: Vec<String>,
+    /// The names of `a=rid` with `send` (RFC 8851).
+    pub(super) rids: Vec<String>,
 }
 
 impl Section {
@@ -116,8 +124,27 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// Read and check an offer. Errors say what is missing or wrong.
+    /// Read and check the offer of a viewer. Errors say what is missing or wrong.
     pub fn parse(text: &str) -> Result<Self, SdpError> {
+        let offer = Self::read(text)?;
+        match offer.section(Kind::Video) {
+            None => refuse("the offer has no video section to receive"),
+            Some(video) if video.direction.receives() => Ok(offer),
+            Some(_) => refuse("the video section must receive: a=recvonly or a=sendrecv"),
+        }
+    }
+
+    /// Read and check the offer of a publisher. Errors say what is missing or wrong.
+    pub fn parse_published(text: &str) -> Result<Self, SdpError> {
+        let offer = Self::read(text)?;
+        match offer.section(Kind::Video) {
+            None => refuse("the offer has no video section to publish"),
+            Some(video) if video.direction.sends() => Ok(offer),
+            Some(_) => refuse("the video section must send: a=sendonly or a=sendrecv; here publishers are answered"),
+        }
+    }
+
+    fn read(text: &str) -> Result<Self, SdpError> {
         if !text.starts_with("v=0") {
             return refuse("the body is not an SDP offer: it does not begin with v=0");
         }
@@ -190,6 +217,8 @@ impl Reader {
             direction: Direction::SendRecv,
             payloads: numbers.take(MAX_PAYLOADS).map(blank).collect(),
             extensions: Vec::new(),
+            simulcast: Vec::new(),
+            rids: Vec::new(),
         });
         Ok(())
     }
@@ -232,12 +261,6 @@ impl Reader {
     }
 
     fn finish(self) -> Result<Offer, SdpError> {
-        let Some(video) = self.sections.iter().find(|section| section.kind == Kind::Video) else {
-            return refuse("the offer has no video section to receive");
-        };
-        if !video.direction.receives() {
-            return refuse("the video section must receive: a=recvonly or a=sendrecv");
-        }
         check_bundle(&self.sections, self.bundle.as_deref())?;
         let (Some(ufrag), Some(password)) = (self.ufrag, self.password) else {
             return refuse("the offer lacks a DTLS fingerprint or ICE credentials");
@@ -297,6 +320,8 @@ fn take_media_attribute(section: &mut Section, name: &str, value: &str) -> Resul
         "fmtp" => with_payload(section, value, |payload, text| payload.format = text.to_owned()),
         "rtcp-fb" => take_feedback(section, value),
         "extmap" => take_extension(section, value),
+        "rid" => take_rid(section, value),
+        "simulcast" => take_simulcast(section, value),
         _ => {}
     }
     Ok(())
@@ -330,6 +355,33 @@ fn take_extension(section: &mut Section, value: &str) {
     {
         section.extensions.push((id, uri.split(' ').next().unwrap_or_default().to_owned()));
     }
+}
+
+/// `hi send`, perhaps with restrictions, which the answer does not repeat.
+fn take_rid(section: &mut Section, value: &str) {
+    let mut words = value.split(' ');
+    let name = words.next().unwrap_or_default();
+    if words.next() == Some("send") && is_rid(name) && section.rids.len() < MAX_RIDS {
+        section.rids.push(name.to_owned());
+    }
+}
+
+/// `send hi;~mid;lo,other`: of alternatives the first, and paused ones too, as they may be resumed.
+fn take_simulcast(section: &mut Section, value: &str) {
+    let mut words = value.split(' ');
+    let list = words.find(|word| *word == "send").and_then(|_| words.next()).unwrap_or_default();
+    let first = |layer: &str| layer.split(',').next().unwrap_or_default().trim_start_matches('~').to_owned();
+    section.simulcast.clear();
+    for name in list.split(';').map(first).filter(|name| is_rid(name)) {
+        if section.simulcast.len() < MAX_RIDS && !section.simulcast.contains(&name) {
+            section.simulcast.push(name);
+        }
+    }
+}
+
+fn is_rid(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    (1..=MAX_RID_BYTES).contains(&name.len()) && name.chars().all(allowed)
 }
 
 fn check_bundle(sections: &[Section], bundle: Option<&[String]>) -> Result<(), SdpError> {

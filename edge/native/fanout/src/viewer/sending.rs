@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Surroundings, Viewer};
+use super::Viewer;
 use crate::clock::WireClock;
+use crate::connection::Surroundings;
 use crate::outlet::Outlet;
 use crate::sender::Times;
 use crate::stream::Stream;
@@ -52,7 +53,7 @@ impl Viewer {
     }
 
     pub(super) fn repeat<O: Outlet>(&mut self, missing: &[u16], stream: &Stream, around: &mut Surroundings<'_, O>) {
-        let Some(keys) = &self.keys else { return };
+        let Some(keys) = &self.connection.keys else { return };
         if !self.consents(around.now) {
             return;
         }
@@ -63,7 +64,8 @@ impl Viewer {
                 continue;
             }
             let times = |arrived| times_of(arrived, around.now, around.clock);
-            let sent = self.video.repeat(&keys.sender, *sequence, stream, times, (self.path, &mut *around.out));
+            let sent =
+                self.video.repeat(&keys.sender, *sequence, stream, times, (self.connection.path, &mut *around.out));
             if let Some(sent) = sent {
                 self.pacer.spend(sent.bytes);
                 // A copy has the transport-wide number that it had: its arrival was told, or is told as the first's.
@@ -76,7 +78,7 @@ impl Viewer {
 
     /// Send what the stream has beyond the viewer's position, as far as credit and room go.
     pub fn pump<O: Outlet>(&mut self, stream: &Stream, around: &mut Surroundings<'_, O>) -> Pumped {
-        if self.keys.is_none() || !self.connected || !self.consents(around.now) {
+        if self.connection.keys.is_none() || !self.is_connected() || !self.consents(around.now) {
             return Pumped::Done;
         }
         let mut position = self.position.unwrap_or_else(|| self.start(stream, around.now));
@@ -119,9 +121,9 @@ impl Viewer {
                 return Pumped::Behind;
             }
             budget = budget.saturating_sub(run.count);
-            let Some(keys) = &self.keys else { return Pumped::Done };
+            let Some(keys) = &self.connection.keys else { return Pumped::Done };
             let times = times_of(frame.arrived, around.now, around.clock);
-            let out = (self.path, &mut *around.out);
+            let out = (self.connection.path, &mut *around.out);
             let Some(sent) = self.video.send_run(&keys.sender, (position.frame, frame), run, times, out) else {
                 return Pumped::Behind;
             };
@@ -146,25 +148,26 @@ impl Viewer {
 
     /// Sound for this viewer.
     pub fn send_audio<O: Outlet>(&mut self, timestamp: u32, opus_frame: &[u8], around: &mut Surroundings<'_, O>) {
-        if !self.connected || !self.consents(around.now) {
+        if !self.is_connected() || !self.consents(around.now) {
             return;
         }
-        if let (Some(keys), Some(audio)) = (&self.keys, &mut self.audio) {
+        if let (Some(keys), Some(audio)) = (&self.connection.keys, &mut self.audio) {
             self.sent_bytes += opus_frame.len() as u64;
-            audio.send(&keys.sender, timestamp, opus_frame, self.path, around.out);
+            audio.send(&keys.sender, timestamp, opus_frame, self.connection.path, around.out);
         }
     }
 
     /// Send packets again that the viewer has, as a burst whose arrival shows what the line takes.
     pub(super) fn probe<O: Outlet>(&mut self, bytes: u32, stream: &Stream, around: &mut Surroundings<'_, O>) {
-        let Some(keys) = &self.keys else { return };
+        let Some(keys) = &self.connection.keys else { return };
         if !self.consents(around.now) {
             return;
         }
         let mut left = i64::from(bytes);
         for sequence in self.video.recent(MAX_PROBE_PACKETS) {
             let times = |arrived| times_of(arrived, around.now, around.clock);
-            let sent = self.video.repeat(&keys.sender, sequence, stream, times, (self.path, &mut *around.out));
+            let sent =
+                self.video.repeat(&keys.sender, sequence, stream, times, (self.connection.path, &mut *around.out));
             let Some(sent) = sent else { return };
             self.feedback.probed(&sent, around.now);
             left -= i64::from(sent.bytes);

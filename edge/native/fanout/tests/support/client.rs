@@ -41,6 +41,7 @@ pub struct Answer {
     pub password: String,
     pub fingerprint: [u8; 32],
     pub active: bool,
+    /// 0 where the edge sends none.
     pub video_ssrc: u32,
     pub rtx_ssrc: Option<u32>,
     pub audio_ssrc: Option<u32>,
@@ -69,7 +70,7 @@ impl Answer {
             password: value("a=ice-pwd:").expect("a password"),
             fingerprint: digest.try_into().expect("32 bytes"),
             active: value("a=setup:").as_deref() == Some("active"),
-            video_ssrc: video[0],
+            video_ssrc: video.first().copied().unwrap_or_default(),
             rtx_ssrc: video.get(1).copied(),
             audio_ssrc: ssrcs("audio").first().copied(),
         }

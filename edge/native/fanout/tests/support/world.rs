@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use farstage_fanout::clock::WireClock;
+use farstage_fanout::connection::ConnectionSetup;
 use farstage_fanout::events::{Command, Counters, Event};
 use farstage_fanout::outlet::Path;
-use farstage_fanout::registry::Registry;
+use farstage_fanout::publisher::PublisherSetup;
+use farstage_fanout::registry::{Expected, Purpose, Registry};
 use farstage_fanout::sdp::{self, Local, Offer, Ssrcs, Wanted};
 use farstage_fanout::shard::{Arrival, Shard};
 use farstage_fanout::statistics::ViewerRow;
@@ -134,32 +136,59 @@ impl World {
         let number = self.viewers.len();
         let session = 1_000 + number as u64;
         let offer = Offer::parse(&offering.text()).expect("a good offer");
+        let local = self.local(number);
+        let (text, agreement) = sdp::answer(&offer, &self.wanted, &local).expect("an offer that can be answered");
+        let purpose = Purpose::Watch(Box::new(ViewerSetup {
+            stream,
+            agreement,
+            ssrcs: local.ssrcs,
+            start_bps: self.start_bps,
+            playout_delay: self.playout_delay,
+            seed: self.seed,
+        }));
+        self.expect(session, &offer, local, agreement.starts_dtls, purpose);
+        self.viewers.push(Client::new(session, address(session), offering, &text, self.now));
+        number
+    }
+
+    /// Answers a publisher; it has not come yet. It is a client as viewers are, and numbered with them.
+    pub fn admit_publisher(&mut self, offering: Offering) -> usize {
+        let number = self.viewers.len();
+        let session = 1_000 + number as u64;
+        let offer = Offer::parse_published(&offering.text()).expect("a good offer");
+        let local = self.local(number);
+        let answered = sdp::answer_publisher(&offer, &self.wanted, sdp::MAX_LAYERS, &local);
+        let (text, agreement) = answered.expect("an offer that can be answered");
+        let starts_dtls = agreement.starts_dtls;
+        let purpose = Purpose::Publish(Box::new(PublisherSetup { agreement, ssrc: local.ssrcs.video }));
+        self.expect(session, &offer, local, starts_dtls, purpose);
+        self.viewers.push(Client::new(session, address(session), offering, &text, self.now));
+        number
+    }
+
+    fn local(&self, number: usize) -> Local {
         let ssrc = 0x1000_0000 + 4 * number as u32;
-        let local = Local {
+        Local {
             ufrag: format!("edge{number:04}"),
             password: format!("PassWordOfTheEdge{number:08}"),
             fingerprint: self.dtls.fingerprint(),
             udp: vec!["198.51.100.1:3478".parse().expect("an address")],
             tcp: vec!["198.51.100.1:3478".parse().expect("an address")],
             ssrcs: Ssrcs { video: ssrc, rtx: ssrc + 1, audio: ssrc + 2 },
-        };
-        let (text, agreement) = sdp::answer(&offer, &self.wanted, &local).expect("an offer that can be answered");
-        self.registry.admit(Box::new(ViewerSetup {
+        }
+    }
+
+    fn expect(&self, session: u64, offer: &Offer, local: Local, starts_dtls: bool, purpose: Purpose) {
+        let connection = ConnectionSetup {
             session,
-            stream,
-            agreement,
-            ssrcs: local.ssrcs,
             local_key: IntegrityKey::new(local.password.as_bytes()),
             local_ufrag: local.ufrag,
-            remote_ufrag: offer.ufrag,
+            remote_ufrag: offer.ufrag.clone(),
             remote_fingerprint: offer.fingerprint,
-            start_bps: self.start_bps,
-            playout_delay: self.playout_delay,
-            seed: self.seed,
+            starts_dtls,
             deadline: self.now + self.connect_within,
-        }));
-        self.viewers.push(Client::new(session, address(session), offering, &text, self.now));
-        number
+        };
+        self.registry.admit(Box::new(Expected { connection, purpose }));
     }
 
     /// A viewer comes and connects.
@@ -361,6 +390,8 @@ impl World {
             sum.srtp_refused += counters.srtp_refused;
             sum.rtcp_malformed += counters.rtcp_malformed;
             sum.messages_refused += counters.messages_refused;
+            sum.sources_refused += counters.sources_refused;
+            sum.pictures_lost += counters.pictures_lost;
             sum.panics += counters.panics;
         }
         sum

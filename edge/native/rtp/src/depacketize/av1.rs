@@ -1,7 +1,7 @@
 //! AV1 payloads (RTP payload format of the Alliance for Open Media, version 1.0, section 4).
 
 use super::DepacketizeError;
-use crate::obu::{Obu, read_leb128};
+use crate::obu::{Obu, obu_type, read_leb128};
 use crate::packetize::MAX_FRAME_LEN;
 
 const CONTINUES_UNIT: u8 = 0x80;
@@ -61,6 +61,14 @@ impl State {
         self.open_unit.clear();
         Ok(())
     }
+}
+
+/// Whether the first element begins a unit that may stand first in a picture: no further tiles of one.
+pub(super) fn starts_frame(payload: &[u8]) -> bool {
+    let Some((&header, rest)) = payload.split_first() else { return false };
+    let element = read_element(rest, header >> 4 & 3 == 1);
+    let first = element.and_then(|(element, _)| Some(element.first()? >> 3 & 0x0F));
+    header & CONTINUES_UNIT == 0 && first.is_some_and(|kind| kind != obu_type::TILE_GROUP)
 }
 
 /// The first element and what follows it; one without length takes all the rest. None is empty.

@@ -8,6 +8,12 @@ const STAP_A: u8 = 24;
 const FU_A: u8 = 28;
 const FU_START: u8 = 0x80;
 const FU_END: u8 = 0x40;
+const SLICE: u8 = 1;
+const IDR_SLICE: u8 = 5;
+/// Supplemental information, parameter sets and delimiters stand before the first slice (H.264 section 7.4.1.2.3).
+const BEFORE_SLICES: std::ops::RangeInclusive<u8> = 6..=9;
+/// `first_mb_in_slice` is 0, coded as a single bit (H.264 section 7.3.3).
+const FIRST_SLICE: u8 = 0x80;
 const START_CODE: [u8; 4] = [0, 0, 0, 1];
 
 /// The header of the unit whose fragments are arriving.
@@ -59,6 +65,23 @@ impl State {
         self.open_unit = (!is_end).then_some(unit_header);
         Ok(())
     }
+}
+
+/// Whether the first unit in the payload, whole or its first fragment, begins a picture.
+pub(super) fn starts_frame(payload: &[u8]) -> bool {
+    let (kind, body) = match payload {
+        [indicator, _, _, header, body @ ..] if indicator & TYPE_MASK == STAP_A => (header & TYPE_MASK, body),
+        [indicator, header, body @ ..] if indicator & TYPE_MASK == FU_A => {
+            if header & FU_START == 0 {
+                return false;
+            }
+            (header & TYPE_MASK, body)
+        }
+        [header, body @ ..] => (header & TYPE_MASK, body),
+        [] => return false,
+    };
+    let is_first_slice = body.first().is_some_and(|byte| byte & FIRST_SLICE != 0);
+    BEFORE_SLICES.contains(&kind) || matches!(kind, SLICE | IDR_SLICE) && is_first_slice
 }
 
 fn push_aggregate(mut entries: &[u8], frame: &mut Vec<u8>) -> Result<(), DepacketizeError> {

@@ -1,4 +1,4 @@
-//! Putting frames together from RTP payloads: for tests, for the load generator, and for publishers.
+//! Putting frames together from RTP payloads: of publishers, for the load generator, and for tests.
 //!
 //! The caller orders packets and knows from their timestamps which belong to one frame. A frame with a gap or a
 //! contradiction is refused whole.
@@ -123,6 +123,17 @@ impl Depacketizer {
             return Err(DepacketizeError::TooLarge);
         }
         Ok(())
+    }
+}
+
+/// Whether a frame begins with this payload, as far as its first bytes tell. After a gap, what follows is whole only from
+/// such a payload on.
+pub fn starts_frame(codec: Codec, payload: &[u8]) -> bool {
+    match codec {
+        Codec::H264 => h264::starts_frame(payload),
+        Codec::Vp8 => vp8::starts_frame(payload),
+        Codec::Av1 => av1::starts_frame(payload),
+        Codec::Opus => !payload.is_empty(),
     }
 }
 

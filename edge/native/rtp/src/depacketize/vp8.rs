@@ -32,6 +32,11 @@ impl State {
     }
 }
 
+/// Whether the payload descriptor says so.
+pub(super) fn starts_frame(payload: &[u8]) -> bool {
+    Descriptor::read(payload).is_some_and(|descriptor| descriptor.starts_frame)
+}
+
 struct Descriptor<'a> {
     starts_frame: bool,
     picture_id: Option<u16>,

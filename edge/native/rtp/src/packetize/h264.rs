@@ -4,6 +4,8 @@ use super::{FrameError, Payloads, even_len};
 
 const TYPE_MASK: u8 = 0x1F;
 const IDR_SLICE: u8 = 5;
+const SEQUENCE_PARAMETER_SET: u8 = 7;
+const PICTURE_PARAMETER_SET: u8 = 8;
 const ACCESS_UNIT_DELIMITER: u8 = 9;
 const FILLER_DATA: u8 = 12;
 const STAP_A: u8 = 24;
@@ -34,6 +36,16 @@ pub(super) fn packetize(frame: &[u8], max_payload: usize, out: &mut Payloads) ->
 pub(super) fn is_keyframe(frame: &[u8]) -> bool {
     let Ok(mut units) = Units::of(frame) else { return false };
     std::iter::from_fn(|| units.next_carried()).any(|unit| unit[0] & TYPE_MASK == IDR_SLICE)
+}
+
+/// Whether there is a sequence and a picture parameter set (H.264 section 7.4.1.2.1).
+pub(super) fn has_parameter_sets(frame: &[u8]) -> bool {
+    let Ok(units) = Units::of(frame) else { return false };
+    let has = |kind| {
+        let mut units = units.clone();
+        std::iter::from_fn(|| units.next_carried()).any(|unit| unit[0] & TYPE_MASK == kind)
+    };
+    has(SEQUENCE_PARAMETER_SET) && has(PICTURE_PARAMETER_SET)
 }
 
 /// Writes a unit in equal fragments (RFC 6184 section 5.8).

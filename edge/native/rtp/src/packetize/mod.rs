@@ -157,6 +157,12 @@ pub fn is_keyframe(codec: Codec, frame: &[u8]) -> bool {
     }
 }
 
+/// Whether decoding can begin at `frame` with nothing known before: as [`is_keyframe`], and for H.264 with the parameter
+/// sets that its slices name.
+pub fn is_entry_point(codec: Codec, frame: &[u8]) -> bool {
+    is_keyframe(codec, frame) && (codec != Codec::H264 || h264::has_parameter_sets(frame))
+}
+
 /// The length of the parts of `total` bytes that are as few as `max` allows and equal but for the last; at least 1.
 fn even_len(total: usize, max: usize) -> usize {
     let parts = total.div_ceil(max.max(1)).max(1);

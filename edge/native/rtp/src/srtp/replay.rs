@@ -1,43 +1,52 @@
 //! Which packets of a stream have been seen, and which rollover a sequence number belongs to (RFC 3711 3.3).
 
-/// Number of packets behind the newest that are still taken.
-const WINDOW_LEN: u64 = 128;
+/// Number of packets behind the newest that are still taken: a keyframe's packets may be asked for again and come as they
+/// were a round trip later.
+const WINDOW_LEN: u64 = 1_024;
 
 /// The first index that 48 bits do not hold.
 const INDEX_END: u64 = 1 << 48;
 
-/// The newest index of a stream and a bit for each of the indices before it.
+const WORDS: usize = WINDOW_LEN as usize / 64;
+
+/// The newest index of a stream, and a bit for each index of the window at its place modulo the window's length.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReplayWindow {
     newest: u64,
-    seen: u128,
+    seen: [u64; WORDS],
 }
 
 impl ReplayWindow {
     /// A window after its first packet.
     pub(super) fn starting_at(index: u64) -> Self {
-        Self { newest: index, seen: 1 }
+        let mut window = Self { newest: index, seen: [0; WORDS] };
+        window.set(index, true);
+        window
     }
 
     /// Whether `index` is neither seen nor too old (RFC 3711 section 3.3.2).
     pub(super) fn is_fresh(&self, index: u64) -> bool {
         match self.newest.checked_sub(index) {
             None => true,
-            Some(age) => age < WINDOW_LEN && self.seen >> age & 1 == 0,
+            Some(age) => age < WINDOW_LEN && self.seen[word(index)] & bit(index) == 0,
         }
     }
 
     /// Notes an authenticated index.
     pub(super) fn mark(&mut self, index: u64) {
-        match index.checked_sub(self.newest) {
-            Some(advance) => {
-                let shifted = if advance < WINDOW_LEN { self.seen << advance } else { 0 };
-                self.seen = shifted | 1;
-                self.newest = index;
-            }
-            None if self.newest - index < WINDOW_LEN => self.seen |= 1 << (self.newest - index),
-            None => {}
+        if index > self.newest {
+            let entered = self.newest + 1..=index;
+            entered.take(WINDOW_LEN as usize).for_each(|index| self.set(index, false));
+            self.newest = index;
         }
+        if self.newest - index < WINDOW_LEN {
+            self.set(index, true);
+        }
+    }
+
+    fn set(&mut self, index: u64, seen: bool) {
+        let word = &mut self.seen[word(index)];
+        *word = if seen { *word | bit(index) } else { *word & !bit(index) };
     }
 
     /// The extended index that a 16-bit sequence number most likely stands for (RFC 3711 section 3.3.1): the one
@@ -49,6 +58,14 @@ impl ReplayWindow {
     }
 }
 
+fn word(index: u64) -> usize {
+    (index / 64) as usize % WORDS
+}
+
+fn bit(index: u64) -> u64 {
+    1 << (index % 64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,7 +74,7 @@ mod tests {
     fn window_takes_each_index_once() {
         let mut window = ReplayWindow::starting_at(1000);
         assert!(!window.is_fresh(1000));
-        for index in [1001, 999, 1128, 1002] {
+        for index in [1001, 999, 2024, 1002] {
             assert!(window.is_fresh(index));
             window.mark(index);
             assert!(!window.is_fresh(index));
