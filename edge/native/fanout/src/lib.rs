@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod events;
 pub mod feedback;
+pub mod layers;
 pub mod outlet;
 pub mod pacing;
 pub mod registry;
