@@ -385,7 +385,7 @@ class StreamHub:
         if owner is not None:
             owner[0].send_voice(owner[1], entry.put.participant, opus_frame)
 
-    def on_keyframe_needed(self, stream: str) -> None:
+    def on_keyframe_needed(self, stream: str, layer: int) -> None:
         """See `ViewerHandler`."""
         entry = self._streams.get(stream)
         if entry is not None:

@@ -8,8 +8,8 @@ import asyncio
 import datetime
 import ipaddress
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,15 @@ from numpy.typing import NDArray
 
 from broker.protocol import Codec, EndReason
 from edge._native import NativeCore
-from edge.engine import VIEWER_STATISTICS, MediaFrame, OfferError, ViewerHandler, ViewerSettings, check_fragment
+from edge.engine import (
+    VIEWER_STATISTICS,
+    DescribedLayers,
+    MediaFrame,
+    OfferError,
+    ViewerHandler,
+    ViewerSettings,
+    check_fragment,
+)
 from edge.identity import make_identity
 from edge.profiles import answerable_profiles
 
@@ -39,6 +47,10 @@ NATIVE_ROW = np.dtype(
         ("frames_skipped", "<u8"),
         ("keyframe_requests", "<u8"),
         ("repeats_refused", "<u8"),
+        ("layer", "u1"),
+        ("wanted_layer", "u1"),
+        ("nacks", "<u8"),
+        ("freezes", "<u8"),
     ]
 )
 """A row as the native side writes it: `VIEWER_STATISTICS` with a number for the session."""
@@ -46,6 +58,8 @@ NATIVE_ROW = np.dtype(
 PLAYOUT_DELAY_MS = (0, 100)
 """Least and most; a most of 0 makes Chrome drop pictures that H.264 needs."""
 MAX_SHARDS = 64
+REMEMBERED_MOMENTS = 64
+"""Timestamps whose picture id is known: a layer may be encoded so many pictures later than another."""
 LOOPBACK = "127.0.0.1"
 """Offered by a machine without any network: its own browser still gets in."""
 
@@ -55,9 +69,21 @@ class _Stream:
     number: int
     codec: Codec
     viewers: int = 0
-    picture_id: int = 0
     refused: bool = False
     """Whether its latest picture could not be sent; only the first of a row is logged."""
+    _picture_ids: dict[int, int] = field(default_factory=dict)
+    """By timestamp, newest last."""
+    _moments: int = 0
+
+    def picture_id(self, timestamp: int) -> int:
+        """15 bits that count moments: a viewer's picture ids rise also where it goes over to another layer."""
+        known = self._picture_ids.get(timestamp)
+        if known is None:
+            self._moments += 1
+            known = self._picture_ids[timestamp] = self._moments & 0x7FFF
+            if len(self._picture_ids) > REMEMBERED_MOMENTS:
+                del self._picture_ids[next(iter(self._picture_ids))]
+        return known
 
 
 class NativeEngine:
@@ -97,6 +123,7 @@ class NativeEngine:
         self._viewers: dict[int, ViewerSettings] = {}
         self._connected: set[int] = set()
         self._streams: dict[str, _Stream] = {}
+        self._layers = DescribedLayers()
         self._stream_names: dict[int, str] = {}
         self._next_number = 1
         _log.info(
@@ -144,6 +171,7 @@ class NativeEngine:
         if stream is None:
             stream = self._streams[viewer.stream] = _Stream(self._new_number(), viewer.codec)
             self._stream_names[stream.number] = viewer.stream
+            self.core.set_layers(stream.number, list(self._layers.of(viewer.stream)))
         stream.codec = viewer.codec
         stream.viewers += 1
         return stream
@@ -153,17 +181,24 @@ class NativeEngine:
         stream.viewers -= 1
         if stream.viewers == 0:
             del self._streams[name], self._stream_names[stream.number]
+            self.core.set_layers(stream.number, [])
 
     async def trickle(self, session: str, fragment: str) -> None:
         """See `MediaEngine.trickle`; candidates are checked for form and not used, as ICE here is lite."""
         check_fragment(fragment)
+
+    def set_layers(self, stream: str, bitrates_bps: Sequence[float]) -> None:
+        """See `MediaEngine.set_layers`."""
+        layers = self._layers.describe(stream, bitrates_bps)
+        watched = self._streams.get(stream)
+        if watched is not None:
+            self.core.set_layers(watched.number, list(layers))
 
     def send(self, stream: str, frame: MediaFrame) -> None:
         """See `MediaEngine.send`."""
         watched = self._streams.get(stream)
         if watched is None:
             return
-        watched.picture_id = (watched.picture_id + 1) & 0x7FFF
         try:
             self.core.send(
                 watched.number,
@@ -171,13 +206,14 @@ class NativeEngine:
                 bytes(frame.payload),
                 keyframe=frame.keyframe,
                 timestamp=frame.timestamp & 0xFFFFFFFF,
-                picture_id=watched.picture_id,
+                picture_id=watched.picture_id(frame.timestamp),
+                layer=frame.layer,
             )
         except ValueError as error:
             if not watched.refused:
                 _log.warning("picture_not_sent", stream=stream, reason=str(error))
             watched.refused = True
-            self.handler.on_keyframe_needed(stream)
+            self.handler.on_keyframe_needed(stream, frame.layer)
         else:
             watched.refused = False
 
@@ -199,8 +235,8 @@ class NativeEngine:
         rows = rows[[int(number) in self._connected for number in rows["session"]]]
         result = np.empty(len(rows), dtype=VIEWER_STATISTICS)
         result["session"] = [self._viewers[int(number)].session for number in rows["session"]]
-        for field in (NATIVE_ROW.names or ())[1:]:
-            result[field] = rows[field]
+        for column in (NATIVE_ROW.names or ())[1:]:
+            result[column] = rows[column]
         return result
 
     def refusals(self) -> dict[str, int]:
@@ -276,7 +312,7 @@ class NativeEngine:
 
     def _take_stream_event(self, name: str, stream: str, event: tuple[Any, ...]) -> None:
         if name == "keyframe_needed":
-            self.handler.on_keyframe_needed(stream)
+            self.handler.on_keyframe_needed(stream, event[2])
         else:
             self.handler.on_picture_leaving(stream, event[2])
 

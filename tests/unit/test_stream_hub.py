@@ -315,7 +315,7 @@ def test_sound_goes_on_rising_when_a_node_with_a_slower_clock_takes_over(farm: F
 def test_report_joins_what_was_measured_and_what_the_client_claims(farm: Farm) -> None:
     farm.hub.on_connected("s1")
     farm.message(protocol.ClientReport(frames_per_s=29.5, freezes=2))
-    farm.engine.rows = [("s1", 12.5, 3.0, 0.0, 1, np.nan, np.nan, 250_000, 200, 0, 0, 0)]
+    farm.engine.rows = [("s1", 12.5, 3.0, 0.0, 1, np.nan, np.nan, 250_000, 200, 0, 0, 0, 0, 0, 0, 0)]
     farm.hub.tick(1.0)
     assert isinstance(farm.told[0], ViewerConnected)
     (report,) = next(message for message in farm.told if isinstance(message, ViewerReports)).reports
@@ -328,15 +328,15 @@ def test_viewer_who_cannot_decode_has_the_source_asked_for_a_keyframe(farm: Farm
     farm.frame(1, keyframe=True)
     farm.now += 5.0
     asked = len(farm.trunk.called("request_keyframe"))
-    farm.hub.on_keyframe_needed("v1")
+    farm.hub.on_keyframe_needed("v1", 0)
     assert len(farm.trunk.called("request_keyframe")) == asked + 1
-    farm.hub.on_keyframe_needed("nobody's")
+    farm.hub.on_keyframe_needed("nobody's", 0)
 
 
 def test_refused_repeats_are_counted_over_a_viewers_connections(farm: Farm) -> None:
     farm.hub.on_connected("s1")
     for refused in (3, 5, 5, 2):
-        farm.engine.rows = [("s1", 12.5, 3.0, 0.0, 1, np.nan, np.nan, 250_000, 200, 0, 0, refused)]
+        farm.engine.rows = [("s1", 12.5, 3.0, 0.0, 1, np.nan, np.nan, 250_000, 200, 0, 0, refused, 0, 0, 0, 0)]
         farm.hub.tick(1.0)
     assert farm.hub.counters.repeats_refused == 5 + 2, "the last connection counts from zero"
 

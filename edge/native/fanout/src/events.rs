@@ -15,8 +15,8 @@ pub enum Event {
     Message(u64, String, Vec<u8>),
     /// A frame of the viewer's microphone.
     Voice(u64, Vec<u8>),
-    /// A viewer of this stream cannot decode before the next keyframe.
-    KeyframeNeeded(u64),
+    /// A viewer of this stream waits for a keyframe of this layer.
+    KeyframeNeeded(u64, u8),
     /// The first packet of this stream's picture (RTP time) was handed to the socket.
     PictureLeft(u64, u32),
     /// The viewer is gone and forgotten.
@@ -28,6 +28,8 @@ pub enum Event {
 pub enum Command {
     /// A picture of a stream.
     Frame(u64, Arc<PacketizedFrame>),
+    /// What each layer of a stream takes, bits a second, lowest first; none: it has one that nothing is known of.
+    Layers(u64, Arc<[u64]>),
     /// An Opus frame for one viewer, with its RTP time.
     Audio(u64, u32, Arc<[u8]>),
     /// A text message for these viewers on the channel of this label.
@@ -57,13 +59,15 @@ pub struct Counters {
     pub rtcp_malformed: u64,
     /// Data-channel messages and channels refused for a limit.
     pub messages_refused: u64,
+    /// Pictures of layers that their streams were not described with.
+    pub layers_refused: u64,
     /// Viewers ended because handling them failed.
     pub panics: u64,
 }
 
 impl Counters {
     /// The names and values, for metrics.
-    pub fn named(&self) -> [(&'static str, u64); 7] {
+    pub fn named(&self) -> [(&'static str, u64); 8] {
         [
             ("strangers", self.strangers),
             ("stun_refused", self.stun_refused),
@@ -71,6 +75,7 @@ impl Counters {
             ("srtp_refused", self.srtp_refused),
             ("rtcp_malformed", self.rtcp_malformed),
             ("messages_refused", self.messages_refused),
+            ("layers_refused", self.layers_refused),
             ("panics", self.panics),
         ]
     }

@@ -14,12 +14,15 @@ use farstage_transport::stun::{self, IntegrityKey};
 use crate::clock::WireClock;
 use crate::events::{Counters, Event};
 use crate::feedback::Feedback;
+use crate::layered::LayeredStream;
+use crate::layers::LayerSelector;
 use crate::outlet::{Outlet, Path};
 use crate::pacing::Pacer;
 use crate::sdp::{Agreement, Ssrcs};
 use crate::sender::{AudioSender, VideoSender};
 use crate::stream::Stream;
 
+mod choosing;
 mod sending;
 
 use sending::Position;
@@ -96,6 +99,8 @@ pub struct Viewer {
     pub is_behind: bool,
     /// Pictures it was not sent.
     pub frames_skipped: u64,
+    /// Times that its picture stood still until a keyframe, as pictures were skipped or lost.
+    pub freezes: u64,
     /// Bytes of media sent for the first time, headers included, without UDP and IP.
     pub sent_bytes: u64,
     dtls: DtlsPeer,
@@ -103,7 +108,10 @@ pub struct Viewer {
     channels: Option<Channels>,
     video: VideoSender,
     audio: Option<AudioSender>,
+    selector: Option<LayerSelector>,
     position: Option<Position>,
+    /// RTP time of the newest picture that it was sent a part of.
+    newest_sent: Option<u32>,
     keyframe_sent: Option<Instant>,
     pacer: Pacer,
     connected: bool,
@@ -126,12 +134,15 @@ impl Viewer {
             path,
             is_behind: false,
             frames_skipped: 0,
+            freezes: 0,
             sent_bytes: 0,
             keys: None,
             channels: None,
             video,
             audio,
+            selector: None,
             position: None,
+            newest_sent: None,
             keyframe_sent: None,
             pacer: Pacer::new(setup.start_bps, now),
             connected: false,
@@ -302,7 +313,7 @@ impl Viewer {
     pub fn rtcp<O: Outlet>(
         &mut self,
         packet: &mut [u8],
-        stream: Option<&Stream>,
+        stream: Option<&LayeredStream>,
         around: &mut Surroundings<'_, O>,
     ) -> bool {
         let Some(keys) = &mut self.keys else { return false };
@@ -338,7 +349,11 @@ impl Viewer {
     }
 
     /// Let time pass: timers of DTLS and SCTP, reports, consent. Call at least each 50 ms or so.
-    pub fn tick<O: Outlet>(&mut self, stream: Option<&Stream>, around: &mut Surroundings<'_, O>) -> Result<(), Ended> {
+    pub fn tick<O: Outlet>(
+        &mut self,
+        stream: Option<&LayeredStream>,
+        around: &mut Surroundings<'_, O>,
+    ) -> Result<(), Ended> {
         let now = around.now;
         if now.saturating_duration_since(self.last_heard) > GONE_AFTER {
             return Err(Ended);
@@ -356,6 +371,9 @@ impl Viewer {
             self.next_report = now + Duration::from_secs(1);
             self.report(stream, around);
         }
+        if let Some(stream) = stream.filter(|_| self.connected) {
+            self.choose_layer(stream, now);
+        }
         if let (Some(bytes), Some(stream)) = (self.feedback.wants_probe(), stream) {
             self.probe(bytes, stream, around);
         }
@@ -372,12 +390,13 @@ impl Viewer {
         self.take_channel_events(events, around)
     }
 
-    fn report<O: Outlet>(&mut self, stream: Option<&Stream>, around: &mut Surroundings<'_, O>) {
-        let stream_bps = stream.map_or(0, Stream::bits_per_s);
-        self.feedback.set_stream_rate(stream_bps);
-        self.pacer.set_rate(self.feedback.estimate_bps().max(stream_bps));
+    fn report<O: Outlet>(&mut self, stream: Option<&LayeredStream>, around: &mut Surroundings<'_, O>) {
+        let shown = stream.map(|stream| stream.layer(self.layer()));
+        let shown_bps = shown.map_or(0, Stream::bits_per_s);
+        self.feedback.set_stream_rate(stream.map_or(0, LayeredStream::top_bps));
+        self.pacer.set_rate(self.feedback.estimate_bps().max(shown_bps));
         let Some(keys) = &mut self.keys else { return };
-        let newest = stream.and_then(|stream| stream.frame(stream.next().checked_sub(1)?));
+        let newest = shown.and_then(|shown| shown.frame(shown.newest()));
         let video = newest.filter(|_| self.video.packets > 0);
         let compound = self.feedback.compound(around.now, around.clock, &self.video, video, self.audio.as_ref());
         let Some(mut packet) = compound else { return };
@@ -391,6 +410,11 @@ impl Viewer {
         if self.dtls.close().is_ok() && self.connected {
             let _ = self.flush_dtls(around);
         }
+    }
+
+    /// RTP time of the newest picture that a part of was sent.
+    pub fn newest_sent(&self) -> Option<u32> {
+        self.newest_sent
     }
 
     /// Packets sent for the first time.

@@ -81,7 +81,13 @@ impl NativeCore {
         py.detach(|| self.engine.answer(session, stream, offer, &wanted, start_bps as u64)).map_err(value_error)
     }
 
-    #[pyo3(signature = (stream, encoding, frame, *, keyframe, timestamp, picture_id))]
+    fn set_layers(&self, stream: u64, rates_bps: Vec<f64>) {
+        // A float becomes the nearest number that there is: what is negative or not a number is 0.
+        let rates_bps: Vec<u64> = rates_bps.into_iter().map(|bps| bps as u64).collect();
+        self.engine.set_layers(stream, &rates_bps);
+    }
+
+    #[pyo3(signature = (stream, encoding, frame, *, keyframe, timestamp, picture_id, layer))]
     #[allow(clippy::too_many_arguments)]
     fn send(
         &self,
@@ -91,9 +97,10 @@ impl NativeCore {
         keyframe: bool,
         timestamp: u32,
         picture_id: u16,
+        layer: u8,
     ) -> PyResult<()> {
         let codec = codec(encoding)?;
-        self.engine.send(stream, codec, frame, keyframe, timestamp, picture_id).map_err(value_error)
+        self.engine.send(stream, codec, frame, keyframe, timestamp, picture_id, layer).map_err(value_error)
     }
 
     fn send_audio(&self, session: u64, timestamp: u32, opus_frame: &[u8]) {
@@ -171,7 +178,7 @@ fn to_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
         Event::ChannelOpened(session, label) => ("channel_open", session, label).into_pyobject(py),
         Event::Message(session, label, data) => ("message", session, label, bytes(data)).into_pyobject(py),
         Event::Voice(session, data) => ("voice", session, bytes(data)).into_pyobject(py),
-        Event::KeyframeNeeded(stream) => ("keyframe_needed", stream).into_pyobject(py),
+        Event::KeyframeNeeded(stream, layer) => ("keyframe_needed", stream, layer).into_pyobject(py),
         Event::PictureLeft(stream, timestamp) => ("picture_left", stream, timestamp).into_pyobject(py),
         Event::Gone(session) => ("gone", session).into_pyobject(py),
     }

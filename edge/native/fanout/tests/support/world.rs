@@ -361,6 +361,7 @@ impl World {
             sum.srtp_refused += counters.srtp_refused;
             sum.rtcp_malformed += counters.rtcp_malformed;
             sum.messages_refused += counters.messages_refused;
+            sum.layers_refused += counters.layers_refused;
             sum.panics += counters.panics;
         }
         sum
@@ -373,7 +374,7 @@ impl World {
 
     /// How often a keyframe of the usual stream was asked for.
     pub fn keyframes_asked(&self) -> usize {
-        self.count(&Event::KeyframeNeeded(STREAM))
+        self.count(&Event::KeyframeNeeded(STREAM, 0))
     }
 
     /// Whether a viewer is gone.
