@@ -54,10 +54,18 @@ class NativeCore:
     def request_keyframe(self, session: int, layer: int) -> None:
         """Ask a publisher for a keyframe of a layer; requests within 300 ms become one."""
 
+    def set_layers(self, stream: int, rates_bps: list[float]) -> None:
+        """A stream has these layers, lowest first, each taking about so many bits a second; none: it has one.
+
+        A described stream is remembered until it is described with none.
+        """
+
     def send(
-        self, stream: int, encoding: str, frame: bytes, *, keyframe: bool, timestamp: int, picture_id: int
+        self, stream: int, encoding: str, frame: bytes, *, keyframe: bool, timestamp: int, picture_id: int, layer: int
     ) -> None:
-        """Send a picture to all viewers of a stream: `H264` (Annex B), `VP8` or `AV1`; `timestamp` 32 bits, 90 kHz.
+        """Send a picture to a layer's viewers: `H264` (Annex B), `VP8` or `AV1`; `timestamp` 32 bits, 90 kHz.
+
+        `picture_id` counts the stream's pictures, those of several layers that show the same moment as one.
 
         Raises `ValueError` for what cannot be packetised.
         """

@@ -12,7 +12,7 @@ import fractions
 import math
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import aiortc.codecs
@@ -41,6 +41,7 @@ from broker.protocol import Codec, EndReason
 from edge import ice_guard
 from edge.engine import (
     VIEWER_STATISTICS,
+    DescribedLayers,
     MediaFrame,
     OfferError,
     PublisherAnswer,
@@ -49,6 +50,7 @@ from edge.engine import (
     ViewerSettings,
     check_fragment,
 )
+from edge.layer_choice import LayerChoice
 from edge.profiles import answerable_profiles
 from edge.retransmission import RetransmissionBudget
 
@@ -116,20 +118,29 @@ class _PacketTrack(MediaStreamTrack):
         self._time_base = time_base
         self.awaiting_keyframe = True
         self.frames_skipped = 0
+        self.freezes = 0
+        self._newest: int | None = None
         self.leaving: int | None = None
         """Timestamp of the packet given out last, until its first RTP packet is sent."""
 
     def put(self, payload: bytes | memoryview, timestamp: int, *, keyframe: bool) -> bool:
-        """Queue a frame. Returns False when the viewer needs a keyframe before it can go on."""
+        """Queue a frame. Returns False when the viewer needs a keyframe before it can go on.
+
+        Time rises: where another layer's keyframe shows the moment that was sent already, it comes a tick later.
+        """
         if self.awaiting_keyframe and not keyframe:
             self.frames_skipped += 1
             return False
         if self._packets.qsize() >= self._capacity:
+            self.freezes += not self.awaiting_keyframe
             self.awaiting_keyframe = True
             self.frames_skipped += 1
             return False
         self.awaiting_keyframe = False
         packet: av.Packet[Any] = av.Packet(bytes(payload))
+        if self._newest is not None:
+            timestamp = max(timestamp, self._newest + 1)
+        self._newest = timestamp
         packet.pts = timestamp
         packet.time_base = self._time_base
         self._packets.put_nowait(packet)
@@ -164,6 +175,8 @@ class _Viewer:
         self.packets_sent = 0
         self.reports = 0
         self.keyframe_requests = 0
+        self.nacks = 0
+        self.layers = LayerChoice(settings.start_bps, engine.layers.of(settings.stream))
         self.retransmissions = RetransmissionBudget()
         self._engine = engine
 
@@ -176,7 +189,7 @@ class _Viewer:
                     self._take_report(report, vars(sender))
         elif isinstance(packet, RtcpPsfbPacket) and packet.fmt in (RTCP_PSFB_PLI, RTCP_PSFB_FIR):
             self.keyframe_requests += 1
-            self._engine.handler.on_keyframe_needed(self.settings.stream)
+            self._engine.handler.on_keyframe_needed(self.settings.stream, self.layers.wanted)
         elif isinstance(packet, RtcpPsfbPacket) and packet.fmt == RTCP_PSFB_APP:
             self._take_remb(packet, ssrc)
 
@@ -196,6 +209,7 @@ class _Viewer:
             return
         if ssrc in ssrcs:
             self.estimate_bps = float(bitrate_bps)
+            self.layers.take_estimate(self.estimate_bps, self._engine.layers.of(self.settings.stream))
 
     def row(self) -> tuple[str | float | int, ...]:
         """The viewer's statistics in the order of `VIEWER_STATISTICS`."""
@@ -212,6 +226,10 @@ class _Viewer:
             self.video.frames_skipped,
             self.keyframe_requests,
             self.retransmissions.refused,
+            self.layers.shown,
+            self.layers.wanted,
+            self.nacks,
+            self.video.freezes,
         )
 
 
@@ -225,6 +243,8 @@ class AiortcEngine:
         ice_guard.install(host_addresses)
         _offer_main_profiles()
         self.handler = handler
+        self.layers = DescribedLayers()
+        self._layers_refused = 0
         self._viewers: dict[str, _Viewer] = {}
         self._watching: dict[str, dict[str, _Viewer]] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -304,6 +324,7 @@ class AiortcEngine:
         inner, now = sender._retransmit, asyncio.get_running_loop().time
 
         async def retransmit(sequence_number: int) -> None:
+            viewer.nacks += 1
             rtt_s = 0.0 if math.isnan(viewer.rtt_ms) else viewer.rtt_ms / 1000.0
             if viewer.retransmissions.allows(sequence_number, rtt_s, now()):
                 await inner(sequence_number)
@@ -347,7 +368,7 @@ class AiortcEngine:
             if viewer.deadline is not None:
                 viewer.deadline.cancel()
             self.handler.on_connected(viewer.settings.session)
-            self.handler.on_keyframe_needed(viewer.settings.stream)
+            self.handler.on_keyframe_needed(viewer.settings.stream, viewer.layers.wanted)
         elif state in ("failed", "closed"):
             self._lose(viewer)
 
@@ -364,7 +385,7 @@ class AiortcEngine:
         self.handler.on_gone(viewer.settings.session, EndReason.CONNECTION_LOST)
 
     async def answer_publisher(self, publisher: PublisherSettings, offer_sdp: str) -> PublisherAnswer:
-        """See `MediaEngine.answer_publisher`: this engine hands out decoded pictures alone, so it takes no publishers."""
+        """See `MediaEngine.answer_publisher`: aiortc hands out decoded pictures only, so it takes none."""
         raise OfferError("publishing needs the native engine: install Rust, then make native")
 
     def request_picture_start(self, session: str, layer: int) -> None:
@@ -374,19 +395,31 @@ class AiortcEngine:
         """See `MediaEngine.trickle`; candidates are checked for form and not used, as ICE here is passive."""
         check_fragment(fragment)
 
+    def set_layers(self, stream: str, bitrates_bps: Sequence[float]) -> None:
+        """See `MediaEngine.set_layers`."""
+        self.layers.describe(stream, bitrates_bps)
+
     def send(self, stream: str, frame: MediaFrame) -> None:
         """See `MediaEngine.send`."""
-        keyframe_needed = False
+        if frame.layer >= max(1, len(self.layers.of(stream))):
+            self._layers_refused += 1
+            return
+        needed: set[int] = set()
         for viewer in self._watching.get(stream, {}).values():
             if not viewer.connected:
+                continue
+            admitted = viewer.layers.admits(frame.layer, frame.timestamp, keyframe=frame.keyframe)
+            if viewer.layers.shown != viewer.layers.wanted:
+                needed.add(viewer.layers.wanted)
+            if not admitted:
                 continue
             if viewer.video.put(frame.payload, frame.timestamp, keyframe=frame.keyframe):
                 viewer.sent_bytes += len(frame.payload)
                 viewer.packets_sent += 1 + len(frame.payload) // 1200
             else:
-                keyframe_needed = True
-        if keyframe_needed:
-            self.handler.on_keyframe_needed(stream)
+                needed.add(viewer.layers.wanted)
+        for layer in sorted(needed):
+            self.handler.on_keyframe_needed(stream, layer)
 
     def send_audio(self, session: str, opus_frame: bytes, timestamp: int) -> None:
         """See `MediaEngine.send_audio`."""
@@ -414,7 +447,7 @@ class AiortcEngine:
 
     def refusals(self) -> dict[str, int]:
         """See `MediaEngine.refusals`."""
-        return dataclasses.asdict(ice_guard.counters)
+        return {**dataclasses.asdict(ice_guard.counters), "layers_refused": self._layers_refused}
 
     def send_latency(self) -> list[tuple[float, int]]:
         """See `MediaEngine.send_latency`; not measured here."""

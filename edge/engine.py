@@ -1,11 +1,12 @@
 """What a media engine is: it ends WebRTC connections, fans encoded frames out to them, and takes those of publishers.
 
 Calls cross this boundary in batches: one `send` a frame however many people watch, one `statistics` array a
-second for all viewers. A handler is told what viewers and publishers do. Implementations: `aiortc_engine` (pip only), `native`.
+second for all viewers. A handler is told what viewers and publishers do. Implementations: `aiortc_engine` (pip only),
+`native`.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from broker.protocol import Codec, EndReason, H264Profile
+from edge.trunk import MAX_LAYERS
 
 VIEWER_STATISTICS = np.dtype(
     [
@@ -28,6 +30,10 @@ VIEWER_STATISTICS = np.dtype(
         ("frames_skipped", "u8"),
         ("keyframe_requests", "u8"),
         ("repeats_refused", "u8"),
+        ("layer", "u1"),
+        ("wanted_layer", "u1"),
+        ("nacks", "u8"),
+        ("freezes", "u8"),
     ]
 )
 """One row a viewer. Counters run from the viewer's start; NaN stands for not measured yet.
@@ -35,8 +41,13 @@ VIEWER_STATISTICS = np.dtype(
 `rtt_ms`, `jitter_ms` and `loss` are those of the latest receiver report (RFC 3550, section 6.4.2) for the video;
 `reports` counts these. `estimate_bps` is the receiver's own (REMB), `measured_bps` what the engine found by the
 arrival of every packet (transport-wide congestion control). `repeats_refused`: packets asked for again and not
-repeated, as the budget was spent or the last repeat may still arrive.
+repeated, as the budget was spent or the last repeat may still arrive. `layer` is the simulcast layer the viewer is
+shown, `wanted_layer` the one it is to get. `nacks`: packets asked for again. `freezes`: times its picture stood still
+until the next keyframe, as pictures were skipped or lost beyond repair.
 """
+
+MAX_DESCRIBED_STREAMS = 4096
+"""Streams whose layers are remembered; beyond, the one described longest ago is taken to have one layer again."""
 
 
 _FRAGMENT_LINE = re.compile(r"^[a-z]=[^\r\n]{0,1024}$")
@@ -68,7 +79,8 @@ class ViewerSettings:
 class MediaFrame:
     """One encoded video picture for the viewers of a stream, on the stream's own unbroken timeline.
 
-    `timestamp`: RTP units (90 kHz), rising within a layer, not wrapped. `layer`: 0 is the lowest.
+    `timestamp`: RTP units (90 kHz), rising, not wrapped; the same in all layers for the same moment. `layer`: the
+    simulcast layer, 0 the lowest.
     """
 
     payload: bytes | memoryview
@@ -116,6 +128,27 @@ class PublishedPicture:
     capture_time_us: int
 
 
+class DescribedLayers:
+    """What the layers of streams take, for the viewers who join later; bounded."""
+
+    def __init__(self) -> None:
+        self._bitrates_bps: dict[str, tuple[float, ...]] = {}
+
+    def describe(self, stream: str, bitrates_bps: Sequence[float]) -> tuple[float, ...]:
+        """Remember a stream's layers, or forget them if there are none. Returns what is remembered."""
+        layers = tuple(max(0.0, float(bitrate_bps)) for bitrate_bps in bitrates_bps[:MAX_LAYERS])
+        self._bitrates_bps.pop(stream, None)
+        if layers:
+            self._bitrates_bps[stream] = layers
+            if len(self._bitrates_bps) > MAX_DESCRIBED_STREAMS:
+                del self._bitrates_bps[next(iter(self._bitrates_bps))]
+        return layers
+
+    def of(self, stream: str) -> tuple[float, ...]:
+        """What a stream's layers take, lowest first; empty if nothing is known of it."""
+        return self._bitrates_bps.get(stream, ())
+
+
 class ViewerHandler(Protocol):
     """What an engine tells. Called on the event loop; must not block."""
 
@@ -134,8 +167,8 @@ class ViewerHandler(Protocol):
     def on_published(self, session: str, picture: PublishedPicture) -> None:
         """A picture of a publisher arrived whole."""
 
-    def on_keyframe_needed(self, stream: str) -> None:
-        """A viewer of the stream cannot decode before the next keyframe."""
+    def on_keyframe_needed(self, stream: str, layer: int) -> None:
+        """A viewer of the stream waits for a keyframe of this layer."""
 
     def on_picture_leaving(self, stream: str, timestamp: int) -> None:
         """The first packet of the stream's picture with this timestamp was handed to a socket, for whichever viewer."""
@@ -169,8 +202,18 @@ class MediaEngine(Protocol):
     async def trickle(self, session: str, fragment: str) -> None:
         """Add remote candidates from an SDP fragment (RFC 8840). Raises `OfferError`."""
 
+    def set_layers(self, stream: str, bitrates_bps: Sequence[float]) -> None:
+        """The stream has these simulcast layers, lowest first, each taking about so many bits a second.
+
+        Before any call, or with an empty one, it has one layer. Holds for viewers who join later too, until the empty
+        call forgets it.
+        """
+
     def send(self, stream: str, frame: MediaFrame) -> None:
-        """Send a picture to every viewer of the stream. Never waits; a slow viewer skips to the next keyframe."""
+        """Send a picture to the stream's viewers who get its layer. Never waits; a slow viewer skips to a keyframe.
+
+        Pictures of layers that the stream was not described with are dropped and counted as `layers_refused`.
+        """
 
     def send_audio(self, session: str, opus_frame: bytes, timestamp: int) -> None:
         """Send one 20 ms Opus frame to one viewer; `timestamp` in 48 kHz units, rising."""

@@ -1,15 +1,16 @@
 """The media engine: Rust threads that share nothing while they send, behind one call a picture.
 
 One UDP port for all viewers and publishers, and the same port over TCP for those whose network blocks UDP. What they
-do comes back in batches through a descriptor that the event loop watches. `edge/native` is the source, `_native.pyi` its surface.
+do comes back in batches through a descriptor that the event loop watches. `edge/native` is the source, `_native.pyi` its
+surface.
 """
 
 import asyncio
 import datetime
 import ipaddress
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from broker.protocol import Codec, EndReason
 from edge._native import NativeCore
 from edge.engine import (
     VIEWER_STATISTICS,
+    DescribedLayers,
     MediaFrame,
     OfferError,
     PublishedPicture,
@@ -49,6 +51,10 @@ NATIVE_ROW = np.dtype(
         ("frames_skipped", "<u8"),
         ("keyframe_requests", "<u8"),
         ("repeats_refused", "<u8"),
+        ("layer", "u1"),
+        ("wanted_layer", "u1"),
+        ("nacks", "<u8"),
+        ("freezes", "<u8"),
     ]
 )
 """A row as the native side writes it: `VIEWER_STATISTICS` with a number for the session."""
@@ -56,6 +62,8 @@ NATIVE_ROW = np.dtype(
 PLAYOUT_DELAY_MS = (0, 100)
 """Least and most; a most of 0 makes Chrome drop pictures that H.264 needs."""
 MAX_SHARDS = 64
+REMEMBERED_MOMENTS = 64
+"""Timestamps whose picture id is known: a layer may be encoded so many pictures later than another."""
 LOOPBACK = "127.0.0.1"
 """Offered by a machine without any network: its own browser still gets in."""
 
@@ -65,9 +73,21 @@ class _Stream:
     number: int
     codec: Codec
     viewers: int = 0
-    picture_id: int = 0
     refused: bool = False
     """Whether its latest picture could not be sent; only the first of a row is logged."""
+    _picture_ids: dict[int, int] = field(default_factory=dict)
+    """By timestamp, newest last."""
+    _moments: int = 0
+
+    def picture_id(self, timestamp: int) -> int:
+        """15 bits that count moments: a viewer's picture ids rise also where it goes over to another layer."""
+        known = self._picture_ids.get(timestamp)
+        if known is None:
+            self._moments += 1
+            known = self._picture_ids[timestamp] = self._moments & 0x7FFF
+            if len(self._picture_ids) > REMEMBERED_MOMENTS:
+                del self._picture_ids[next(iter(self._picture_ids))]
+        return known
 
 
 class NativeEngine:
@@ -109,6 +129,7 @@ class NativeEngine:
         self._publishers: dict[int, str] = {}
         self._connected: set[int] = set()
         self._streams: dict[str, _Stream] = {}
+        self._layers = DescribedLayers()
         self._stream_names: dict[int, str] = {}
         self._next_number = 1
         _log.info(
@@ -182,6 +203,7 @@ class NativeEngine:
         if stream is None:
             stream = self._streams[viewer.stream] = _Stream(self._new_number(), viewer.codec)
             self._stream_names[stream.number] = viewer.stream
+            self.core.set_layers(stream.number, list(self._layers.of(viewer.stream)))
         stream.codec = viewer.codec
         stream.viewers += 1
         return stream
@@ -191,17 +213,24 @@ class NativeEngine:
         stream.viewers -= 1
         if stream.viewers == 0:
             del self._streams[name], self._stream_names[stream.number]
+            self.core.set_layers(stream.number, [])
 
     async def trickle(self, session: str, fragment: str) -> None:
         """See `MediaEngine.trickle`; candidates are checked for form and not used, as ICE here is lite."""
         check_fragment(fragment)
+
+    def set_layers(self, stream: str, bitrates_bps: Sequence[float]) -> None:
+        """See `MediaEngine.set_layers`."""
+        layers = self._layers.describe(stream, bitrates_bps)
+        watched = self._streams.get(stream)
+        if watched is not None:
+            self.core.set_layers(watched.number, list(layers))
 
     def send(self, stream: str, frame: MediaFrame) -> None:
         """See `MediaEngine.send`."""
         watched = self._streams.get(stream)
         if watched is None:
             return
-        watched.picture_id = (watched.picture_id + 1) & 0x7FFF
         try:
             self.core.send(
                 watched.number,
@@ -209,13 +238,14 @@ class NativeEngine:
                 bytes(frame.payload),
                 keyframe=frame.keyframe,
                 timestamp=frame.timestamp & 0xFFFFFFFF,
-                picture_id=watched.picture_id,
+                picture_id=watched.picture_id(frame.timestamp),
+                layer=frame.layer,
             )
         except ValueError as error:
             if not watched.refused:
                 _log.warning("picture_not_sent", stream=stream, reason=str(error))
             watched.refused = True
-            self.handler.on_keyframe_needed(stream)
+            self.handler.on_keyframe_needed(stream, frame.layer)
         else:
             watched.refused = False
 
@@ -237,8 +267,8 @@ class NativeEngine:
         rows = rows[[int(number) in self._connected for number in rows["session"]]]
         result = np.empty(len(rows), dtype=VIEWER_STATISTICS)
         result["session"] = [self._viewers[int(number)].session for number in rows["session"]]
-        for field in (NATIVE_ROW.names or ())[1:]:
-            result[field] = rows[field]
+        for column in (NATIVE_ROW.names or ())[1:]:
+            result[column] = rows[column]
         return result
 
     def refusals(self) -> dict[str, int]:
@@ -320,7 +350,7 @@ class NativeEngine:
 
     def _take_stream_event(self, name: str, stream: str, event: tuple[Any, ...]) -> None:
         if name == "keyframe_needed":
-            self.handler.on_keyframe_needed(stream)
+            self.handler.on_keyframe_needed(stream, event[2])
         else:
             self.handler.on_picture_leaving(stream, event[2])
 

@@ -75,7 +75,7 @@ class EngineAnswerer:
         """End all viewers."""
         await self._engine.shutdown()
 
-    def on_keyframe_needed(self, stream: str) -> None:
+    def on_keyframe_needed(self, stream: str, layer: int) -> None:
         """See `ViewerHandler`."""
         self.player.want_keyframe()
 

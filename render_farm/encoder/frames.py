@@ -1,6 +1,7 @@
 """Drawn frames as libav takes them, and made smaller for a lower simulcast layer."""
 
 import av
+import numpy as np
 
 from render_farm.renderer.interface import PlanarFrame
 
@@ -16,4 +17,5 @@ def aliased(frame: PlanarFrame) -> av.VideoFrame:
 def scaled(frame: PlanarFrame, width: int, height: int) -> PlanarFrame:
     """The frame in another size, in memory of its own; each pixel is the mean of those it covers."""
     smaller = aliased(frame).reformat(width=width, height=height, interpolation="AREA")
-    return PlanarFrame(smaller.to_ndarray(), width, height, frame.layout)
+    pixels = smaller.to_ndarray().astype(np.uint8, copy=False)
+    return PlanarFrame(pixels, width, height, frame.layout)

@@ -34,6 +34,7 @@ class Handler:
         self.voices: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
         self.published: asyncio.Queue[tuple[str, PublishedPicture]] = asyncio.Queue()
         self.keyframes_needed = 0
+        self.layers_asked: list[int] = []
         self.pictures_left: list[int] = []
 
     def on_connected(self, session: str) -> None:
@@ -51,8 +52,9 @@ class Handler:
     def on_published(self, session: str, picture: PublishedPicture) -> None:
         self.published.put_nowait((session, picture))
 
-    def on_keyframe_needed(self, stream: str) -> None:
+    def on_keyframe_needed(self, stream: str, layer: int) -> None:
         self.keyframes_needed += 1
+        self.layers_asked.append(layer)
 
     def on_picture_leaving(self, stream: str, timestamp: int) -> None:
         self.pictures_left.append(timestamp)
@@ -169,20 +171,28 @@ async def relay(engine: MediaEngine, handler: Handler, to: str, until: Callable[
 
 
 class Camera:
-    """Encodes a brightening picture."""
+    """Encodes a brightening picture, `scale` times as wide and high in higher layers."""
 
-    def __init__(self, codec: Codec = Codec.H264, profile: H264Profile | None = H264Profile.MAIN) -> None:
+    def __init__(
+        self,
+        codec: Codec = Codec.H264,
+        profile: H264Profile | None = H264Profile.MAIN,
+        *,
+        scale: int = 1,
+        layer: int = 0,
+    ) -> None:
         chosen = profile if codec is Codec.H264 else None
-        self.encoder = open_encoder(EncoderSettings(codec, WIDTH, HEIGHT, FPS, 500_000, chosen))
+        self.width, self.height, self.layer = WIDTH * scale, HEIGHT * scale, layer
+        self.encoder = open_encoder(EncoderSettings(codec, self.width, self.height, FPS, 500_000, chosen))
         self.number = 0
 
     def picture(self, *, keyframe: bool = False) -> MediaFrame:
         self.number += 1
-        pixels = np.full((HEIGHT * 3 // 2, WIDTH), 128, np.uint8)
-        pixels[:HEIGHT] = 40 + self.number % 150
-        frame = PlanarFrame(pixels, WIDTH, HEIGHT, PixelLayout.I420)
+        pixels = np.full((self.height * 3 // 2, self.width), 128, np.uint8)
+        pixels[: self.height] = 40 + self.number % 150
+        frame = PlanarFrame(pixels, self.width, self.height, PixelLayout.I420)
         encoded = self.encoder.encode(frame, keyframe=keyframe)
-        return MediaFrame(encoded.payload, encoded.keyframe, self.number * 3000)
+        return MediaFrame(encoded.payload, encoded.keyframe, self.number * 3000, self.layer)
 
 
 async def play_until(
@@ -196,6 +206,19 @@ async def play_until(
             await asyncio.sleep(1 / FPS)
             keyframe = asked is not None and asked.keyframes_needed > answered
             answered = asked.keyframes_needed if asked is not None else 0
+
+
+async def play_layers_until(
+    engine: MediaEngine, cameras: list[Camera], until: Callable[[], bool], handler: Handler, *, encoded: int = 2
+) -> None:
+    """The same of a stream in layers, of which the first so many are encoded; keyframes as the handler is asked."""
+    handled = len(handler.layers_asked)
+    async with asyncio.timeout(10):
+        while not until():
+            asked, handled = set(handler.layers_asked[handled:]), len(handler.layers_asked)
+            for camera in cameras[:encoded]:
+                engine.send("stream", camera.picture(keyframe=camera.layer in asked))
+            await asyncio.sleep(1 / FPS)
 
 
 async def soon(awaitable: Awaitable):
@@ -351,6 +374,62 @@ async def test_statistics_have_a_row_for_each_connected_viewer(engine) -> None:
         assert row["session"] == "s1"
         assert row["sent_bytes"] > 0
         assert row["loss"] == 0.0
+
+
+def layered() -> list[Camera]:
+    baseline = H264Profile.CONSTRAINED_BASELINE
+    return [Camera(profile=baseline), Camera(profile=baseline, scale=2, layer=1)]
+
+
+def on_a_line(session: str, start_bps: float) -> ViewerSettings:
+    return ViewerSettings(session, "stream", Codec.H264, H264Profile.CONSTRAINED_BASELINE, start_bps)
+
+
+async def test_each_viewer_gets_the_layer_that_its_line_is_thought_to_take(engine) -> None:
+    media, handler = engine
+    media.set_layers("stream", [200_000, 2_000_000])
+    async with viewing(media, on_a_line("slow", 300_000)) as slow, viewing(media, on_a_line("fast", 5e6)) as fast:
+        await soon(handler.connected.get())
+        await soon(handler.connected.get())
+        cameras = layered()
+        await play_layers_until(
+            media, cameras, lambda: min(slow.pictures.qsize(), fast.pictures.qsize()) >= 10, handler
+        )
+        for client, width in ((slow, WIDTH), (fast, 2 * WIDTH)):
+            levels = [client.pictures.get_nowait() for _ in range(10)]
+            assert {picture.width for picture in levels} == {width}
+        layers = {str(row["session"]): int(row["layer"]) for row in media.statistics()}
+        assert layers == {"slow": 0, "fast": 1}
+
+
+async def test_layer_that_stops_is_left_for_one_that_flows(engine) -> None:
+    media, handler = engine
+    media.set_layers("stream", [200_000, 2_000_000])
+    async with viewing(media, on_a_line("s1", 5e6)) as client:
+        await soon(handler.connected.get())
+        cameras = layered()
+        await play_layers_until(media, cameras, lambda: client.pictures.qsize() >= 10, handler)
+
+        def shows_the_lower() -> bool:
+            while not client.pictures.empty():
+                if client.pictures.get_nowait().width == WIDTH:
+                    return True
+            return False
+
+        await play_layers_until(media, cameras, shows_the_lower, handler, encoded=1)
+        await play_layers_until(media, cameras, lambda: media.statistics()["layer"][0] == 0, handler, encoded=1)
+        (row,) = media.statistics()
+        assert (row["wanted_layer"], row["freezes"]) == (0, 0)
+
+
+async def test_pictures_of_layers_that_a_stream_does_not_have_are_refused(engine) -> None:
+    media, handler = engine
+    async with viewing(media, on_a_line("s1", 5e6)) as client:
+        await soon(handler.connected.get())
+        cameras = layered()
+        await play_layers_until(media, cameras, lambda: media.refusals()["layers_refused"] >= 5, handler)
+        await play_layers_until(media, cameras, lambda: client.pictures.qsize() >= 5, handler)
+        assert {client.pictures.get_nowait().width for _ in range(5)} == {WIDTH}
 
 
 async def test_new_offer_replaces_the_sessions_connection_without_ending_it(engine) -> None:

@@ -14,7 +14,19 @@ from edge.app import default_viewers
 from edge.engine import MediaFrame
 from edge.engine_choice import AIORTC, AUTO, NATIVE, EngineMissing, choose_engine
 from edge.native_engine import NativeEngine
-from tests.contract.test_engine_contract import Camera, Client, Handler, play_until, settings, soon, viewing
+from tests.contract.test_engine_contract import (
+    WIDTH,
+    Camera,
+    Client,
+    Handler,
+    layered,
+    on_a_line,
+    play_layers_until,
+    play_until,
+    settings,
+    soon,
+    viewing,
+)
 
 BASELINE = H264Profile.CONSTRAINED_BASELINE
 
@@ -156,6 +168,37 @@ async def test_tcp_connections_that_prove_nothing_are_bounded_and_closed() -> No
         assert await asyncio.wait_for(nonsense_reader.read(1), 2.0) == b"", "a frame beyond the limit ends it"
         for _, writer in [*silent, (None, nonsense)]:
             writer.close()
+
+
+async def test_layers_are_remembered_for_those_who_join_later_and_forgotten_when_told() -> None:
+    async with engine() as (media, handler):
+        media.set_layers("stream", [200_000, 2_000_000])
+        for described in (True, False):
+            async with viewing(media, on_a_line("s1", 5e6)) as client:
+                await soon(handler.connected.get())
+                cameras = layered()
+                await play_layers_until(media, cameras, lambda client=client: client.pictures.qsize() >= 5, handler)
+                widths = {client.pictures.get_nowait().width for _ in range(5)}
+                assert widths == {2 * WIDTH if described else WIDTH}
+                (row,) = media.statistics()
+                assert row["wanted_layer"] == int(described)
+            await soon(handler.gone.get())
+            media.set_layers("stream", [])
+
+
+async def test_lost_packets_and_frozen_pictures_are_counted() -> None:
+    async with engine() as (media, handler), viewing(media, settings(profile=BASELINE)) as client:
+        await soon(handler.connected.get())
+        await play_until(media, Camera(profile=BASELINE), lambda: client.pictures.qsize() >= 15)
+        (receiver,) = client.connection.getReceivers()
+        (ssrc,) = receiver._RTCRtpReceiver__remote_streams
+        await receiver._send_rtcp_nack(ssrc, [1, 2, 3])
+        async with asyncio.timeout(5):
+            while media.statistics()["freezes"][0] == 0:
+                await receiver._send_rtcp_pli(ssrc)
+                await asyncio.sleep(0.1)
+        (row,) = media.statistics()
+        assert (row["nacks"], row["freezes"]) == (3, 1)
 
 
 async def test_picture_that_cannot_be_packetised_harms_nobody() -> None:

@@ -101,7 +101,7 @@ class WhepServer:
     def on_voice(self, session: str, opus_frame: bytes) -> None:
         pass
 
-    def on_keyframe_needed(self, stream: str) -> None:
+    def on_keyframe_needed(self, stream: str, layer: int) -> None:
         self._keyframe_needed = True
 
     def on_picture_leaving(self, stream: str, timestamp: int) -> None:

@@ -1,6 +1,6 @@
 """FFmpeg as a WHIP publisher in a process of its own: a moving picture with a barcode that counts, and a tone.
 
-    python -m tests.support.whip_publisher URL TOKEN FIRST_NUMBER
+python -m tests.support.whip_publisher URL TOKEN FIRST_NUMBER
 """
 
 import asyncio

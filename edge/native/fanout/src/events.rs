@@ -18,8 +18,8 @@ pub enum Event {
     Voice(u64, Vec<u8>),
     /// A picture of a publisher.
     Picture(u64, Picture),
-    /// A viewer of this stream cannot decode before the next keyframe.
-    KeyframeNeeded(u64),
+    /// A viewer of this stream waits for a keyframe of this layer.
+    KeyframeNeeded(u64, u8),
     /// The first packet of this stream's picture (RTP time) was handed to the socket.
     PictureLeft(u64, u32),
     /// The client is gone and forgotten.
@@ -31,6 +31,8 @@ pub enum Event {
 pub enum Command {
     /// A picture of a stream.
     Frame(u64, Arc<PacketizedFrame>),
+    /// What each layer of a stream takes, bits a second, lowest first; none: it has one that nothing is known of.
+    Layers(u64, Arc<[u64]>),
     /// An Opus frame for one viewer, with its RTP time.
     Audio(u64, u32, Arc<[u8]>),
     /// A text message for these viewers on the channel of this label.
@@ -66,13 +68,15 @@ pub struct Counters {
     pub sources_refused: u64,
     /// Pictures of publishers of which a part was missing for too long, or malformed.
     pub pictures_lost: u64,
+    /// Pictures of layers that their streams were not described with.
+    pub layers_refused: u64,
     /// Clients ended because handling them failed.
     pub panics: u64,
 }
 
 impl Counters {
     /// The names and values, for metrics.
-    pub fn named(&self) -> [(&'static str, u64); 9] {
+    pub fn named(&self) -> [(&'static str, u64); 10] {
         [
             ("strangers", self.strangers),
             ("stun_refused", self.stun_refused),
@@ -82,6 +86,7 @@ impl Counters {
             ("messages_refused", self.messages_refused),
             ("sources_refused", self.sources_refused),
             ("pictures_lost", self.pictures_lost),
+            ("layers_refused", self.layers_refused),
             ("panics", self.panics),
         ]
     }

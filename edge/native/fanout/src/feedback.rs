@@ -52,6 +52,8 @@ pub struct Feedback {
     pub reports: u64,
     /// PLI and FIR.
     pub keyframe_requests: u64,
+    /// Packets of the video asked for again.
+    pub nacks: u64,
     /// How much may be sent again.
     pub budget: RetransmissionBudget,
     remb_bps: Option<u64>,
@@ -79,6 +81,7 @@ impl Feedback {
             loss: None,
             reports: 0,
             keyframe_requests: 0,
+            nacks: 0,
             budget: RetransmissionBudget::default(),
             remb_bps: None,
             estimator: Box::new(BandwidthEstimator::new(limits, 0)),
@@ -107,7 +110,7 @@ impl Feedback {
         self.estimator.estimate_bps()
     }
 
-    /// The stream's own rate has been measured: looking for much more than it is of no use.
+    /// What the stream takes in its highest layer: looking for much more than that is of no use.
     pub fn set_stream_rate(&mut self, bits_per_s: u64) {
         let most = (HEADROOM * bits_per_s).clamp(LEAST_CEILING_BPS, MOST_BPS);
         self.estimator.set_limits(Limits { min_bps: LEAST_BPS, start_bps: self.start_bps, max_bps: most });
@@ -142,6 +145,7 @@ impl Feedback {
             }
         }
         self.keyframe_requests += u64::from(asked.keyframe);
+        self.nacks += asked.missing.len() as u64;
         asked
     }
 

@@ -7,6 +7,8 @@ pub mod clock;
 pub mod connection;
 pub mod events;
 pub mod feedback;
+pub mod layered;
+pub mod layers;
 pub mod outlet;
 pub mod pacing;
 pub mod publisher;

@@ -8,9 +8,10 @@ use std::time::Instant;
 use farstage_rtp::header::{Extension, FIXED_HEADER_LEN, HeaderFields, header_len, write_header};
 use farstage_rtp::srtp::SrtpSender;
 
+use crate::layered::LayeredStream;
 use crate::outlet::{Outlet, Path, Taken};
 use crate::sdp::{Ssrcs, VideoAgreement};
-use crate::stream::{PacketizedFrame, Run, Stream};
+use crate::stream::{PacketizedFrame, Run};
 
 const MAX_HEADER_BYTES: usize = FIXED_HEADER_LEN + 4 + 20;
 /// Runs remembered for repeats: more than two seconds at 60 pictures a second.
@@ -108,6 +109,7 @@ struct SentRun {
     first_packet: u16,
     count: u16,
     transport: u16,
+    layer: u8,
     send_time: u32,
 }
 
@@ -197,19 +199,20 @@ impl VideoSender {
         if taken == Taken::NoRoom {
             return None;
         }
-        self.remember(number, run, times);
+        self.remember((number, frame.layer), run, times);
         let payload_bytes = bytes - count * (header + tag);
         self.octets += payload_bytes as u64;
         Some(Sent { transport, packets: run.count, packet_bytes: segment as u32, bytes: bytes as u32 })
     }
 
-    fn remember(&mut self, frame: u64, run: Run, times: Times) {
+    fn remember(&mut self, (frame, layer): (u64, u8), run: Run, times: Times) {
         self.sent[self.next_run] = SentRun {
             sequence: self.sequence,
             frame,
             first_packet: run.first,
             count: run.count,
             transport: self.transport,
+            layer,
             send_time: times.send_time(),
         };
         self.next_run = (self.next_run + 1) % REMEMBERED_RUNS;
@@ -219,14 +222,14 @@ impl VideoSender {
     }
 
     /// Whether a packet is still known.
-    pub fn can_repeat(&self, sequence: u16, stream: &Stream) -> bool {
+    pub fn can_repeat(&self, sequence: u16, stream: &LayeredStream) -> bool {
         self.find(sequence, stream).is_some()
     }
 
-    fn find<'a>(&self, sequence: u16, stream: &'a Stream) -> Option<(u64, SentRun, &'a PacketizedFrame)> {
+    fn find<'a>(&self, sequence: u16, stream: &'a LayeredStream) -> Option<(u64, SentRun, &'a PacketizedFrame)> {
         let full = self.extended(sequence)?;
         let run = self.sent.iter().find(|run| (run.sequence..run.sequence + u64::from(run.count)).contains(&full))?;
-        Some((full, *run, stream.frame(run.frame)?))
+        Some((full, *run, stream.layer(run.layer).frame(run.frame)?))
     }
 
     /// Send a packet again, if it is still known. With RTX as a packet of the repeat stream, else the very same bytes:
@@ -235,7 +238,7 @@ impl VideoSender {
         &mut self,
         srtp: &SrtpSender,
         sequence: u16,
-        stream: &Stream,
+        stream: &LayeredStream,
         times: impl Fn(Instant) -> Times,
         (path, out): (Path, &mut impl Outlet),
     ) -> Option<Sent> {

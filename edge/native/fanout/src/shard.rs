@@ -16,11 +16,12 @@ use slab::Slab;
 use crate::clock::WireClock;
 use crate::connection::{Connection, Ended, Surroundings};
 use crate::events::{Command, Counters, Event};
+use crate::layered::{LayeredStream, MAX_LAYERS};
 use crate::outlet::{Outlet, Path};
 use crate::publisher::Publisher;
 use crate::registry::{Claim, Expected, Purpose, Registry};
 use crate::statistics::ViewerRow;
-use crate::stream::{PacketizedFrame, Stream};
+use crate::stream::PacketizedFrame;
 use crate::viewer::{Pumped, Viewer, ViewerSetup};
 
 mod paths;
@@ -32,9 +33,9 @@ use paths::Paths;
 const SWEEP: Duration = Duration::from_millis(50);
 /// How often viewers that are sent a picture in pieces get the next one.
 const PIECE: Duration = Duration::from_millis(5);
-/// At most two keyframes a second and stream are asked for.
+/// At most two keyframes a second and layer of a stream are asked for.
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
-/// A stream that nobody watches and nobody feeds is forgotten.
+/// A stream that nobody watches, feeds or has described is forgotten.
 const STREAM_IDLE: Duration = Duration::from_secs(10);
 
 /// What became of a datagram.
@@ -46,12 +47,20 @@ pub enum Arrival {
     Forward(usize),
 }
 
+/// A layer's keyframe: whether viewers wait for it, and when its source was last asked.
+#[derive(Default)]
+struct KeyframeWish {
+    is_wanted: bool,
+    asked: Option<Instant>,
+}
+
 #[derive(Default)]
 struct Watched {
-    cache: Stream,
+    cache: LayeredStream,
     viewers: Vec<usize>,
-    keyframe_wanted: bool,
-    keyframe_asked: Option<Instant>,
+    wishes: [KeyframeWish; MAX_LAYERS],
+    /// RTP time of the newest picture of which a packet has left.
+    left: Option<u32>,
     unused_since: Option<Instant>,
 }
 
@@ -282,7 +291,7 @@ impl Shard {
                     Ok(viewer.rtcp(datagram, cache, around))
                 });
                 if asked == Some(true) {
-                    self.want_keyframe(stream, now);
+                    self.want_keyframe(key, stream, now);
                 }
             }
             DatagramKind::Stun | DatagramKind::Other => self.counters.strangers += 1,
@@ -290,16 +299,21 @@ impl Shard {
         self.resume(key, was_silent, now, out);
     }
 
-    fn want_keyframe(&mut self, stream: u64, now: Instant) {
-        let Some(watched) = self.streams.get_mut(&stream) else { return };
-        watched.keyframe_wanted = true;
-        ask_for_keyframe(watched, stream, now, &mut self.events);
+    /// Ask for a keyframe of the layer that a viewer is to get.
+    fn want_keyframe(&mut self, key: usize, stream: u64, now: Instant) {
+        let layer = self.viewers.get(key).map(|entry| entry.viewer.wanted_layer());
+        let (Some(layer), Some(watched)) = (layer, self.streams.get_mut(&stream)) else { return };
+        if let Some(wish) = watched.wishes.get_mut(usize::from(layer)) {
+            wish.is_wanted = true;
+            ask_for_keyframe(wish, (stream, layer), now, &mut self.events);
+        }
     }
 
     /// Do as told.
     pub fn command(&mut self, command: &Command, now: Instant, out: &mut impl Outlet) {
         match command {
             Command::Frame(stream, frame) => self.frame(*stream, frame, now, out),
+            Command::Layers(stream, rates_bps) => self.streams.entry(*stream).or_default().cache.describe(rates_bps),
             Command::Audio(session, timestamp, opus_frame) => {
                 if let Some(key) = self.viewer_of(*session) {
                     self.with(key, now, out, |viewer, around| {
@@ -338,20 +352,33 @@ impl Shard {
 
     fn frame(&mut self, stream: u64, frame: &Arc<PacketizedFrame>, now: Instant, out: &mut impl Outlet) {
         let watched = self.streams.entry(stream).or_default();
-        watched.cache.push(Arc::clone(frame));
-        watched.keyframe_wanted &= !frame.keyframe;
-        let mut left = false;
+        if !watched.cache.push(Arc::clone(frame)) {
+            // Every shard is told: one of them counts.
+            self.counters.layers_refused += u64::from(self.index == 0);
+            return;
+        }
+        if let Some(wish) = watched.wishes.get_mut(usize::from(frame.layer)) {
+            wish.is_wanted &= !frame.keyframe;
+        }
+        let mut has_left = watched.left.is_some_and(|left| !frame.is_later_than(left));
         let mut at = 0;
         while let Some(key) = self.streams.get(&stream).and_then(|watched| watched.viewers.get(at)).copied() {
-            let before = self.viewers.get(key).map_or(0, |entry| entry.viewer.packets_sent());
             self.pump_one(key, stream, now, out);
-            if !left && self.viewers.get(key).is_some_and(|entry| entry.viewer.packets_sent() > before) {
-                left = true;
-                self.events.push(Event::PictureLeft(stream, frame.timestamp));
+            let newest = self.viewers.get(key).and_then(|entry| entry.viewer.newest_sent());
+            if !has_left && newest == Some(frame.timestamp) {
+                has_left = true;
+                self.note_left(stream, frame.timestamp);
             }
             // The place of a viewer that has ended is another's.
             at += usize::from(self.viewers.contains(key));
         }
+    }
+
+    fn note_left(&mut self, stream: u64, timestamp: u32) {
+        if let Some(watched) = self.streams.get_mut(&stream) {
+            watched.left = Some(timestamp);
+        }
+        self.events.push(Event::PictureLeft(stream, timestamp));
     }
 
     fn pump_one(&mut self, key: usize, stream: u64, now: Instant, out: &mut impl Outlet) {
@@ -360,7 +387,7 @@ impl Shard {
         });
         let Some(pumped) = pumped else { return };
         if pumped == Pumped::NeedsKeyframe {
-            self.want_keyframe(stream, now);
+            self.want_keyframe(key, stream, now);
         }
         if let Some(entry) = self.viewers.get_mut(key)
             && pumped == Pumped::Behind
@@ -398,12 +425,21 @@ impl Shard {
     fn sweep(&mut self, now: Instant, out: &mut impl Outlet) {
         for key in 0..self.viewers.capacity() {
             if let Some(stream) = self.viewers.get(key).map(|entry| entry.viewer.setup.stream) {
-                self.with_stream(key, stream, now, out, |viewer, cache, around| viewer.tick(cache, around));
+                let waits = self.with_stream(key, stream, now, out, |viewer, cache, around| {
+                    viewer.tick(cache, around)?;
+                    Ok(viewer.is_changing_layer(now))
+                });
+                if waits == Some(true) {
+                    self.want_keyframe(key, stream, now);
+                }
             }
         }
         for (stream, watched) in &mut self.streams {
-            ask_for_keyframe(watched, *stream, now, &mut self.events);
-            let used = !watched.viewers.is_empty() || watched.cache.latest().is_some_and(|at| at + STREAM_IDLE > now);
+            for (layer, wish) in (0..).zip(&mut watched.wishes) {
+                ask_for_keyframe(wish, (*stream, layer), now, &mut self.events);
+            }
+            let fed = watched.cache.latest().is_some_and(|at| at + STREAM_IDLE > now);
+            let used = fed || !watched.viewers.is_empty() || watched.cache.is_described();
             watched.unused_since = if used { None } else { watched.unused_since.or(Some(now)) };
         }
         self.streams.retain(|_, watched| watched.unused_since.is_none_or(|since| since + STREAM_IDLE > now));
@@ -429,7 +465,7 @@ impl Shard {
         stream: u64,
         now: Instant,
         out: &mut O,
-        handle: impl FnOnce(&mut Viewer, Option<&Stream>, &mut Surroundings<'_, O>) -> Result<T, Ended>,
+        handle: impl FnOnce(&mut Viewer, Option<&LayeredStream>, &mut Surroundings<'_, O>) -> Result<T, Ended>,
     ) -> Option<T> {
         let entry = self.viewers.get_mut(key)?;
         let cache = self.streams.get(&stream).map(|watched| &watched.cache);
@@ -474,11 +510,10 @@ impl Shard {
     }
 }
 
-fn ask_for_keyframe(watched: &mut Watched, stream: u64, now: Instant, events: &mut Vec<Event>) {
-    let recently = watched.keyframe_asked.is_some_and(|asked| now.saturating_duration_since(asked) < KEYFRAME_INTERVAL);
-    if watched.keyframe_wanted && !recently {
-        watched.keyframe_wanted = false;
-        watched.keyframe_asked = Some(now);
-        events.push(Event::KeyframeNeeded(stream));
+fn ask_for_keyframe(wish: &mut KeyframeWish, (stream, layer): (u64, u8), now: Instant, events: &mut Vec<Event>) {
+    let recently = wish.asked.is_some_and(|asked| now.saturating_duration_since(asked) < KEYFRAME_INTERVAL);
+    if wish.is_wanted && !recently {
+        *wish = KeyframeWish { is_wanted: false, asked: Some(now) };
+        events.push(Event::KeyframeNeeded(stream, layer));
     }
 }

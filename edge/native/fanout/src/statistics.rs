@@ -29,10 +29,18 @@ pub struct ViewerRow {
     pub keyframe_requests: u64,
     /// Repeats refused.
     pub repeats_refused: u64,
+    /// The layer it is sent.
+    pub layer: u8,
+    /// The layer it is to get.
+    pub wanted_layer: u8,
+    /// Packets asked for again.
+    pub nacks: u64,
+    /// Times its picture stood still until a keyframe.
+    pub freezes: u64,
 }
 
 /// Bytes of a row in the array.
-pub const ROW_BYTES: usize = 3 * 4 + 9 * 8;
+pub const ROW_BYTES: usize = 3 * 4 + 2 + 11 * 8;
 
 impl ViewerRow {
     /// A viewer's figures now.
@@ -52,6 +60,10 @@ impl ViewerRow {
             frames_skipped: viewer.frames_skipped,
             keyframe_requests: feedback.keyframe_requests,
             repeats_refused: feedback.budget.refused,
+            layer: viewer.layer(),
+            wanted_layer: viewer.wanted_layer(),
+            nacks: feedback.nacks,
+            freezes: viewer.freezes,
         }
     }
 
@@ -69,5 +81,8 @@ impl ViewerRow {
         for value in counters {
             out.extend_from_slice(&value.to_le_bytes());
         }
+        out.extend_from_slice(&[self.layer, self.wanted_layer]);
+        out.extend_from_slice(&self.nacks.to_le_bytes());
+        out.extend_from_slice(&self.freezes.to_le_bytes());
     }
 }

@@ -1,8 +1,8 @@
 //! A stream as the engine keeps it: pictures packetised once, for all who watch, and the last of them kept.
 //!
 //! The kept pictures serve three ends: repeats for viewers that lost packets, the current group of pictures for those
-//! who join, and catching up for those who are sent a large picture piece by piece. One cache per stream, not per
-//! viewer; viewers hold positions in it.
+//! who join, and catching up for those who are sent a large picture piece by piece. One cache per stream and layer, not
+//! per viewer; viewers hold positions in it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -46,10 +46,12 @@ pub struct PacketizedFrame {
     pub keyframe: bool,
     /// When it arrived at the edge.
     pub arrived: Instant,
+    /// Its simulcast layer, 0 the lowest.
+    pub layer: u8,
 }
 
 impl PacketizedFrame {
-    /// Split a picture. `picture_id` counts the stream's pictures (VP8).
+    /// Split a picture, of the lowest layer. `picture_id` counts the stream's pictures (VP8).
     pub fn new(
         codec: Codec,
         frame: &[u8],
@@ -61,7 +63,12 @@ impl PacketizedFrame {
         let mut payloads = Payloads::default();
         packetize(codec, frame, MAX_PAYLOAD_BYTES, picture_id, &mut payloads)?;
         let runs = runs_of(&payloads);
-        Ok(Self { payloads, runs, timestamp, keyframe, arrived })
+        Ok(Self { payloads, runs, timestamp, keyframe, arrived, layer: 0 })
+    }
+
+    /// The same picture as one of this layer.
+    pub fn in_layer(self, layer: u8) -> Self {
+        Self { layer, ..self }
     }
 
     /// Number of packets.
@@ -77,6 +84,11 @@ impl PacketizedFrame {
     /// Payload bytes of all packets.
     pub fn bytes(&self) -> usize {
         self.payloads.total_len()
+    }
+
+    /// Whether it shows a later moment than a picture of this RTP time.
+    pub fn is_later_than(&self, timestamp: u32) -> bool {
+        (self.timestamp.wrapping_sub(timestamp) as i32) > 0
     }
 }
 
@@ -99,7 +111,7 @@ fn runs_of(payloads: &Payloads) -> Vec<Run> {
     runs
 }
 
-/// The kept pictures of one stream. Pictures are numbered from 0 as they come.
+/// The kept pictures of one stream, or of one layer of it. Pictures are numbered from 0 as they come.
 #[derive(Debug, Default)]
 pub struct Stream {
     frames: VecDeque<Arc<PacketizedFrame>>,
@@ -144,22 +156,42 @@ impl Stream {
         self.first + self.frames.len() as u64
     }
 
+    /// Number of the newest kept picture; of the one that comes next if none is kept.
+    pub fn newest(&self) -> u64 {
+        self.first + self.frames.len().saturating_sub(1) as u64
+    }
+
     /// A kept picture.
     pub fn frame(&self, number: u64) -> Option<&Arc<PacketizedFrame>> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
         self.frames.get(index)
     }
 
+    /// Forget all pictures; the next one's number stays what it would have been.
+    pub fn clear(&mut self) {
+        *self = Self { first: self.next(), ..Self::default() };
+    }
+
+    /// Time between the first kept picture and the last.
+    pub fn span(&self) -> Duration {
+        let (Some(first), Some(last)) = (self.frames.front(), self.frames.back()) else { return Duration::ZERO };
+        last.arrived.saturating_duration_since(first.arrived)
+    }
+
     /// Bits a second of the kept pictures; 0 without two of them.
     pub fn bits_per_s(&self) -> u64 {
-        let (Some(first), Some(last)) = (self.frames.front(), self.frames.back()) else { return 0 };
-        let span_us = last.arrived.saturating_duration_since(first.arrived).as_micros() as u64;
+        let span_us = self.span().as_micros() as u64;
         (self.kept_bytes as u64 * 8 * 1_000_000).checked_div(span_us).unwrap_or(0)
     }
 
     /// When the newest picture came.
     pub fn latest(&self) -> Option<Instant> {
         self.frames.back().map(|frame| frame.arrived)
+    }
+
+    /// Whether a picture of this RTP time or a later one has come.
+    pub fn has_reached(&self, timestamp: u32) -> bool {
+        self.frames.back().is_some_and(|newest| newest.is_later_than(timestamp.wrapping_sub(1)))
     }
 
     /// Where a newcomer starts at once: the keyframe of the current group while the group is young and small.

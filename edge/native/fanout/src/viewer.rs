@@ -9,12 +9,15 @@ use farstage_transport::stun;
 use crate::connection::{Connection, Ended, Surroundings};
 use crate::events::Event;
 use crate::feedback::Feedback;
+use crate::layered::LayeredStream;
+use crate::layers::LayerSelector;
 use crate::outlet::{Outlet, Path};
 use crate::pacing::Pacer;
 use crate::sdp::{Agreement, Ssrcs};
 use crate::sender::{AudioSender, VideoSender};
 use crate::stream::Stream;
 
+mod choosing;
 mod sending;
 
 use sending::Position;
@@ -48,12 +51,17 @@ pub struct Viewer {
     pub is_behind: bool,
     /// Pictures it was not sent.
     pub frames_skipped: u64,
+    /// Times that its picture stood still until a keyframe, as pictures were skipped or lost.
+    pub freezes: u64,
     /// Bytes of media sent for the first time, headers included, without UDP and IP.
     pub sent_bytes: u64,
     channels: Option<Channels>,
     video: VideoSender,
     audio: Option<AudioSender>,
+    selector: Option<LayerSelector>,
     position: Option<Position>,
+    /// RTP time of the newest picture that it was sent a part of.
+    newest_sent: Option<u32>,
     keyframe_sent: Option<Instant>,
     pacer: Pacer,
     next_report: Instant,
@@ -71,11 +79,14 @@ impl Viewer {
             feedback: Feedback::new(setup.ssrcs, setup.agreement.video.transport_cc.is_some(), setup.start_bps, now),
             is_behind: false,
             frames_skipped: 0,
+            freezes: 0,
             sent_bytes: 0,
             channels: None,
             video,
             audio,
+            selector: None,
             position: None,
+            newest_sent: None,
             keyframe_sent: None,
             pacer: Pacer::new(setup.start_bps, now),
             next_report: now + Duration::from_millis(setup.seed % 1_000),
@@ -165,7 +176,7 @@ impl Viewer {
     pub fn rtcp<O: Outlet>(
         &mut self,
         packet: &mut [u8],
-        stream: Option<&Stream>,
+        stream: Option<&LayeredStream>,
         around: &mut Surroundings<'_, O>,
     ) -> bool {
         let opened = self.connection.open(around, |receiver| receiver.unprotect_rtcp(packet));
@@ -197,7 +208,11 @@ impl Viewer {
     }
 
     /// Let time pass: timers of DTLS and SCTP, reports, consent. Call at least each 50 ms or so.
-    pub fn tick<O: Outlet>(&mut self, stream: Option<&Stream>, around: &mut Surroundings<'_, O>) -> Result<(), Ended> {
+    pub fn tick<O: Outlet>(
+        &mut self,
+        stream: Option<&LayeredStream>,
+        around: &mut Surroundings<'_, O>,
+    ) -> Result<(), Ended> {
         let now = around.now;
         let packets = self.connection.tick(around)?;
         self.take_sctp(&packets, around)?;
@@ -205,6 +220,9 @@ impl Viewer {
         if self.is_connected() && now >= self.next_report && self.consents(now) {
             self.next_report = now + Duration::from_secs(1);
             self.report(stream, around);
+        }
+        if let Some(stream) = stream.filter(|_| self.is_connected()) {
+            self.choose_layer(stream, now);
         }
         if let (Some(bytes), Some(stream)) = (self.feedback.wants_probe(), stream) {
             self.probe(bytes, stream, around);
@@ -222,11 +240,12 @@ impl Viewer {
         self.take_channel_events(events, around)
     }
 
-    fn report<O: Outlet>(&mut self, stream: Option<&Stream>, around: &mut Surroundings<'_, O>) {
-        let stream_bps = stream.map_or(0, Stream::bits_per_s);
-        self.feedback.set_stream_rate(stream_bps);
-        self.pacer.set_rate(self.feedback.estimate_bps().max(stream_bps));
-        let newest = stream.and_then(|stream| stream.frame(stream.next().checked_sub(1)?));
+    fn report<O: Outlet>(&mut self, stream: Option<&LayeredStream>, around: &mut Surroundings<'_, O>) {
+        let shown = stream.map(|stream| stream.layer(self.layer()));
+        let shown_bps = shown.map_or(0, Stream::bits_per_s);
+        self.feedback.set_stream_rate(stream.map_or(0, LayeredStream::top_bps));
+        self.pacer.set_rate(self.feedback.estimate_bps().max(shown_bps));
+        let newest = shown.and_then(|shown| shown.frame(shown.newest()));
         let video = newest.filter(|_| self.video.packets > 0);
         let compound = self.feedback.compound(around.now, around.clock, &self.video, video, self.audio.as_ref());
         if let Some(packet) = compound {
@@ -237,6 +256,11 @@ impl Viewer {
     /// Say goodbye.
     pub fn close<O: Outlet>(&mut self, around: &mut Surroundings<'_, O>) {
         self.connection.close(around);
+    }
+
+    /// RTP time of the newest picture that a part of was sent.
+    pub fn newest_sent(&self) -> Option<u32> {
+        self.newest_sent
     }
 
     /// Packets sent for the first time.

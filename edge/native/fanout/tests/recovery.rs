@@ -180,10 +180,10 @@ fn a_request_concerns_the_viewers_own_stream() {
     world.events.clear();
     world.viewers[here].pli();
     world.settle();
-    assert_eq!((world.keyframes_asked(), world.count(&Event::KeyframeNeeded(OTHER_STREAM))), (1, 0));
+    assert_eq!((world.keyframes_asked(), world.count(&Event::KeyframeNeeded(OTHER_STREAM, 0))), (1, 0));
     world.viewers[there].pli();
     world.settle();
-    assert_eq!((world.keyframes_asked(), world.count(&Event::KeyframeNeeded(OTHER_STREAM))), (1, 1));
+    assert_eq!((world.keyframes_asked(), world.count(&Event::KeyframeNeeded(OTHER_STREAM, 0))), (1, 1));
 }
 
 // --- repeats ---

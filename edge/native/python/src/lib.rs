@@ -100,7 +100,13 @@ impl NativeCore {
         self.engine.request_keyframe(session, layer);
     }
 
-    #[pyo3(signature = (stream, encoding, frame, *, keyframe, timestamp, picture_id))]
+    fn set_layers(&self, stream: u64, rates_bps: Vec<f64>) {
+        // A float becomes the nearest number that there is: what is negative or not a number is 0.
+        let rates_bps: Vec<u64> = rates_bps.into_iter().map(|bps| bps as u64).collect();
+        self.engine.set_layers(stream, &rates_bps);
+    }
+
+    #[pyo3(signature = (stream, encoding, frame, *, keyframe, timestamp, picture_id, layer))]
     #[allow(clippy::too_many_arguments)]
     fn send(
         &self,
@@ -110,9 +116,10 @@ impl NativeCore {
         keyframe: bool,
         timestamp: u32,
         picture_id: u16,
+        layer: u8,
     ) -> PyResult<()> {
         let codec = codec(encoding)?;
-        self.engine.send(stream, codec, frame, keyframe, timestamp, picture_id).map_err(value_error)
+        self.engine.send(stream, codec, frame, keyframe, timestamp, picture_id, layer).map_err(value_error)
     }
 
     fn send_audio(&self, session: u64, timestamp: u32, opus_frame: &[u8]) {
@@ -193,7 +200,7 @@ fn to_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
         Event::Picture(session, Picture { layer, keyframe, capture_time_us, sequence, payload, .. }) => {
             ("picture", session, layer, keyframe, capture_time_us, sequence, bytes(payload)).into_pyobject(py)
         }
-        Event::KeyframeNeeded(stream) => ("keyframe_needed", stream).into_pyobject(py),
+        Event::KeyframeNeeded(stream, layer) => ("keyframe_needed", stream, layer).into_pyobject(py),
         Event::PictureLeft(stream, timestamp) => ("picture_left", stream, timestamp).into_pyobject(py),
         Event::Gone(session) => ("gone", session).into_pyobject(py),
     }

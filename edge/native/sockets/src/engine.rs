@@ -246,7 +246,14 @@ impl Engine {
         }
     }
 
-    /// Send a picture to all viewers of a stream. `picture_id` counts the stream's pictures.
+    /// A stream has these layers, lowest first, each taking about so many bits a second; none: it has one.
+    pub fn set_layers(&self, stream: u64, rates_bps: &[u64]) {
+        self.tell(&Command::Layers(stream, Arc::from(rates_bps)));
+    }
+
+    /// Send a picture to the viewers of a layer of a stream. `picture_id` counts the stream's pictures, those of several
+    /// layers that show the same moment as one.
+    #[allow(clippy::too_many_arguments)]
     pub fn send(
         &self,
         stream: u64,
@@ -255,6 +262,7 @@ impl Engine {
         keyframe: bool,
         timestamp: u32,
         picture_id: u16,
+        layer: u8,
     ) -> Result<(), EngineError> {
         if frame.len() > MAX_FRAME_BYTES {
             let text = format!("a picture of {} bytes; the limit is {MAX_FRAME_BYTES}", frame.len());
@@ -262,7 +270,7 @@ impl Engine {
         }
         let frame = PacketizedFrame::new(codec, frame, keyframe, timestamp, picture_id, Instant::now())
             .map_err(|error| EngineError::Frame(error.to_string()))?;
-        self.tell(&Command::Frame(stream, Arc::new(frame)));
+        self.tell(&Command::Frame(stream, Arc::new(frame.in_layer(layer))));
         Ok(())
     }
 

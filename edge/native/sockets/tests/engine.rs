@@ -223,7 +223,7 @@ fn sound_messages_and_events_pass_between_viewers_and_owner() {
     assert!(viewers[0].client.audio.is_empty());
     viewers[0].client.speak(1, 960, OPUS, b"voice");
     await_event(&engine, &mut viewers, &mut events, &Event::Voice(0, b"voice".to_vec()));
-    let asked = events.iter().filter(|event| **event == Event::KeyframeNeeded(STREAM)).count();
+    let asked = events.iter().filter(|event| **event == Event::KeyframeNeeded(STREAM, 0)).count();
     assert!((1..=3).contains(&asked), "one of each shard that has viewers: {asked}");
 }
 
@@ -305,10 +305,10 @@ fn refused_offers_and_pictures_say_why() {
     let engine = engine(1);
     let refused = engine.answer(1, STREAM, "nonsense", &vp8(), 1).unwrap_err();
     assert_eq!(refused.to_string(), "the body is not an SDP offer: it does not begin with v=0");
-    let refused = engine.send(STREAM, Codec::Vp8, &vec![0; (8 << 20) + 1], true, 0, 0).unwrap_err();
+    let refused = engine.send(STREAM, Codec::Vp8, &vec![0; (8 << 20) + 1], true, 0, 0, 0).unwrap_err();
     assert_eq!(refused.to_string(), "a picture of 8388609 bytes; the limit is 8388608");
-    assert!(matches!(engine.send(STREAM, Codec::Vp8, &[], true, 0, 0), Err(EngineError::Frame(_))));
-    assert!(matches!(engine.send(STREAM, Codec::H264, b"no start code", true, 0, 0), Err(EngineError::Frame(_))));
+    assert!(matches!(engine.send(STREAM, Codec::Vp8, &[], true, 0, 0, 0), Err(EngineError::Frame(_))));
+    assert!(matches!(engine.send(STREAM, Codec::H264, b"no start code", true, 0, 0, 0), Err(EngineError::Frame(_))));
 }
 
 #[test]
@@ -354,7 +354,7 @@ fn a_tcp_viewer_that_does_not_read_holds_up_no_other() {
     // Much more than the kernel's buffers and ours take.
     for number in 0..150_u16 {
         let picture = support::memory::world::noise(u64::from(number), 60_000);
-        engine.send(STREAM, Codec::Vp8, &picture, number % 30 == 0, time_of(number), number).unwrap();
+        engine.send(STREAM, Codec::Vp8, &picture, number % 30 == 0, time_of(number), number, 0).unwrap();
         until(&mut others, "the others have the picture", |others| {
             let newest = |viewer: &LiveViewer| viewer.client.video.last().map(|media| (media.timestamp, media.marker));
             others.iter().all(|viewer| newest(viewer) == Some((time_of(number), true)))

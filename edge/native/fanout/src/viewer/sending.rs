@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::Viewer;
 use crate::clock::WireClock;
 use crate::connection::Surroundings;
+use crate::layered::LayeredStream;
 use crate::outlet::Outlet;
 use crate::sender::Times;
 use crate::stream::Stream;
@@ -16,12 +17,25 @@ const MAX_PROBE_PACKETS: u16 = 128;
 /// Packets sent to one viewer in one go while it catches up.
 const MAX_PACKETS_AT_ONCE: u16 = 704;
 
-/// A viewer's position among the stream's pictures.
+/// A viewer's position among a layer's pictures.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Position {
-    frame: u64,
-    run: usize,
-    awaiting_keyframe: bool,
+    pub(super) layer: u8,
+    pub(super) frame: u64,
+    pub(super) run: usize,
+    pub(super) awaiting_keyframe: bool,
+}
+
+impl Position {
+    /// At a picture that decoding can start from.
+    pub(super) fn at_keyframe(layer: u8, frame: u64) -> Self {
+        Self { layer, frame, run: 0, awaiting_keyframe: false }
+    }
+
+    /// At a picture from which on the next keyframe is waited for.
+    pub(super) fn awaiting(layer: u8, frame: u64) -> Self {
+        Self { layer, frame, run: 0, awaiting_keyframe: true }
+    }
 }
 
 /// What a pump did.
@@ -31,28 +45,35 @@ pub enum Pumped {
     Done,
     /// More is there, for when there is credit or room.
     Behind,
-    /// The viewer waits for a keyframe that nobody has.
+    /// The viewer waits for a keyframe of the layer that it is to get, and nobody has it.
     NeedsKeyframe,
 }
 
 impl Viewer {
     /// A keyframe is asked for. What is sent before it comes could not be decoded and would only stand in its way, so
     /// nothing is. Returns false while the last keyframe may still be on its way: its viewer asks again if it is not.
-    pub(super) fn lost_the_picture(&mut self, stream: Option<&Stream>, now: Instant) -> bool {
+    pub(super) fn lost_the_picture(&mut self, stream: Option<&LayeredStream>, now: Instant) -> bool {
         let patience = self.feedback.rtt.unwrap_or_default() + KEYFRAME_PATIENCE;
         if self.keyframe_sent.is_some_and(|sent| now.saturating_duration_since(sent) < patience) {
             return false;
         }
-        if let (Some(position), Some(stream)) = (&mut self.position, stream) {
-            let sending_one = stream.frame(position.frame).is_some_and(|frame| frame.keyframe);
+        if let (Some(position), Some(stream)) = (self.position, stream) {
+            let sending_one = stream.layer(position.layer).frame(position.frame).is_some_and(|frame| frame.keyframe);
             if !sending_one {
-                *position = Position { frame: stream.next(), run: 0, awaiting_keyframe: true };
+                let wanted = self.wanted_layer();
+                self.freezes += u64::from(!position.awaiting_keyframe);
+                self.position = Some(Position::awaiting(wanted, stream.layer(wanted).next()));
             }
         }
         true
     }
 
-    pub(super) fn repeat<O: Outlet>(&mut self, missing: &[u16], stream: &Stream, around: &mut Surroundings<'_, O>) {
+    pub(super) fn repeat<O: Outlet>(
+        &mut self,
+        missing: &[u16],
+        stream: &LayeredStream,
+        around: &mut Surroundings<'_, O>,
+    ) {
         let Some(keys) = &self.connection.keys else { return };
         if !self.consents(around.now) {
             return;
@@ -77,36 +98,37 @@ impl Viewer {
     }
 
     /// Send what the stream has beyond the viewer's position, as far as credit and room go.
-    pub fn pump<O: Outlet>(&mut self, stream: &Stream, around: &mut Surroundings<'_, O>) -> Pumped {
+    pub fn pump<O: Outlet>(&mut self, stream: &LayeredStream, around: &mut Surroundings<'_, O>) -> Pumped {
         if self.connection.keys.is_none() || !self.is_connected() || !self.consents(around.now) {
             return Pumped::Done;
         }
-        let mut position = self.position.unwrap_or_else(|| self.start(stream, around.now));
+        let mut position = match self.position {
+            Some(position) => position,
+            None => self.start(stream, around.now),
+        };
         let pumped = self.send_from(&mut position, stream, around);
         self.position = Some(position);
         pumped
     }
 
-    fn start(&self, stream: &Stream, now: Instant) -> Position {
-        match stream.fresh_group(now) {
-            Some(frame) => Position { frame, run: 0, awaiting_keyframe: false },
-            None => Position { frame: stream.next().saturating_sub(1), run: 0, awaiting_keyframe: true },
-        }
-    }
-
     fn send_from<O: Outlet>(
         &mut self,
         position: &mut Position,
-        stream: &Stream,
+        stream: &LayeredStream,
         around: &mut Surroundings<'_, O>,
     ) -> Pumped {
         let mut budget = MAX_PACKETS_AT_ONCE;
-        while position.frame < stream.next() {
-            let Some(frame) = stream.frame(position.frame) else {
-                self.fall_to_newest(position, stream);
+        loop {
+            self.change_layer(position, stream, around.now);
+            let layer = stream.layer(position.layer);
+            if position.frame >= layer.next() {
+                break;
+            }
+            let Some(frame) = layer.frame(position.frame) else {
+                self.fall_to_newest(position, layer);
                 continue;
             };
-            if position.awaiting_keyframe && !frame.keyframe {
+            if position.awaiting_keyframe && !(frame.keyframe && self.is_news(frame)) {
                 self.frames_skipped += 1;
                 position.frame += 1;
                 continue;
@@ -117,7 +139,7 @@ impl Viewer {
                 position.run = 0;
                 continue;
             };
-            if budget == 0 || !self.pacer.may_send(around.now) {
+            if budget == 0 || !self.pacer.may_send(around.now) || self.is_held(position, frame, stream, around.now) {
                 return Pumped::Behind;
             }
             budget = budget.saturating_sub(run.count);
@@ -128,6 +150,7 @@ impl Viewer {
                 return Pumped::Behind;
             };
             position.run += 1;
+            self.newest_sent = Some(frame.timestamp);
             if frame.keyframe {
                 self.keyframe_sent = Some(around.now);
             }
@@ -136,14 +159,16 @@ impl Viewer {
             self.feedback.budget.earn(u32::from(sent.packets));
             self.feedback.sent(&sent, around.now);
         }
-        if position.awaiting_keyframe { Pumped::NeedsKeyframe } else { Pumped::Done }
+        let waits = position.awaiting_keyframe || position.layer != self.wanted_layer();
+        if waits { Pumped::NeedsKeyframe } else { Pumped::Done }
     }
 
-    /// The stream has moved on beyond what it keeps: nothing can be decoded before the next keyframe.
-    fn fall_to_newest(&mut self, position: &mut Position, stream: &Stream) {
-        let newest = stream.next().saturating_sub(1);
+    /// The layer has moved on beyond what it keeps: nothing can be decoded before the next keyframe.
+    fn fall_to_newest(&mut self, position: &mut Position, layer: &Stream) {
+        let newest = layer.newest();
         self.frames_skipped += newest.saturating_sub(position.frame);
-        *position = Position { frame: newest, run: 0, awaiting_keyframe: true };
+        self.freezes += u64::from(!position.awaiting_keyframe && self.newest_sent.is_some());
+        *position = Position::awaiting(position.layer, newest);
     }
 
     /// Sound for this viewer.
@@ -158,7 +183,7 @@ impl Viewer {
     }
 
     /// Send packets again that the viewer has, as a burst whose arrival shows what the line takes.
-    pub(super) fn probe<O: Outlet>(&mut self, bytes: u32, stream: &Stream, around: &mut Surroundings<'_, O>) {
+    pub(super) fn probe<O: Outlet>(&mut self, bytes: u32, stream: &LayeredStream, around: &mut Surroundings<'_, O>) {
         let Some(keys) = &self.connection.keys else { return };
         if !self.consents(around.now) {
             return;

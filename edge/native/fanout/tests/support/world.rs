@@ -392,6 +392,7 @@ impl World {
             sum.messages_refused += counters.messages_refused;
             sum.sources_refused += counters.sources_refused;
             sum.pictures_lost += counters.pictures_lost;
+            sum.layers_refused += counters.layers_refused;
             sum.panics += counters.panics;
         }
         sum
@@ -404,7 +405,7 @@ impl World {
 
     /// How often a keyframe of the usual stream was asked for.
     pub fn keyframes_asked(&self) -> usize {
-        self.count(&Event::KeyframeNeeded(STREAM))
+        self.count(&Event::KeyframeNeeded(STREAM, 0))
     }
 
     /// Whether a viewer is gone.

@@ -217,7 +217,7 @@ pub fn play(engine: &Engine, viewers: &mut [LiveViewer], numbers: std::ops::Rang
     for number in numbers {
         let before: Vec<usize> = viewers.iter().map(|viewer| markers(&viewer.client)).collect();
         let picture = memory::world::noise(u64::from(number), bytes);
-        engine.send(STREAM, Codec::Vp8, &picture, number == 0, time_of(number), number).expect("a good picture");
+        engine.send(STREAM, Codec::Vp8, &picture, number == 0, time_of(number), number, 0).expect("a good picture");
         until(viewers, &format!("picture {number} arrives"), |viewers| {
             viewers.iter().zip(&before).all(|(viewer, before)| markers(&viewer.client) > *before)
         });
