@@ -43,6 +43,8 @@ class LiveView:
         self.pacing = ViewPacing(put.fps)
         self.streams: dict[OutgoingStream, StreamFeedback] = {}
         self.edges: dict[OutgoingStream, str] = {}
+        self.leaving: dict[OutgoingStream, float] = {}
+        """Streams that are no longer wanted, and when they end; their edges may still wait for what follows."""
         self.started = False
         self.under_way = 0
         """Pictures being drawn or encoded."""
