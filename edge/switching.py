@@ -1,8 +1,10 @@
 """Which source a stream shows, and on which timeline: a state machine without I/O or clock.
 
 A stream is what viewers watch; its *sources* are trunk channels that come and go as render nodes die, are drained or
-replaced. The one with the highest fence owns the stream. A new owner takes over at its first keyframe; until then
-the old one is shown, if it still sends. Timestamps handed on never run backwards and never jump with a source's clock.
+replaced, or as another edge passes the stream on. The one with the highest fence owns the stream, of several with the
+same fence the one that opened last: it is why the others will end. A new owner takes over at its first keyframe; until
+then the old one is shown, if it still sends. Timestamps handed on never run backwards and never jump with a source's
+clock.
 """
 
 from collections.abc import Hashable
@@ -33,7 +35,8 @@ class SourceFrame:
 
 @dataclass(slots=True)
 class _Source:
-    fence: int
+    rank: tuple[int, int]
+    """Fence, then order of opening; the highest owns the stream."""
     last_sequence: int | None = None
     broken: bool = False
     """A frame is missing; nothing can be decoded before the next keyframe."""
@@ -46,6 +49,7 @@ class StreamSwitch(Generic[SourceT]):
         self._sources: dict[SourceT, _Source] = {}
         self._shown: SourceT | None = None
         self._lowest_fence = 0
+        self._opened = 0
         self._anchor_us = 0
         self._anchor_timestamp = 0
         self._last_timestamp: int | None = None
@@ -60,13 +64,13 @@ class StreamSwitch(Generic[SourceT]):
 
     @property
     def owner(self) -> SourceT | None:
-        """The source with the highest fence, to which input and feedback go."""
-        return max(self._sources, key=lambda source: self._sources[source].fence, default=None)
+        """The source that shall be shown, to which input and feedback go: highest fence, then opened last."""
+        return max(self._sources, key=lambda source: self._sources[source].rank, default=None)
 
     def require_fence(self, fence: int) -> list[SourceT]:
         """Sources below `fence` are zombies now; returns those to refuse. The shown one stays until replaced."""
         self._lowest_fence = max(self._lowest_fence, fence)
-        zombies = [source for source, entry in self._sources.items() if entry.fence < self._lowest_fence]
+        zombies = [source for source, entry in self._sources.items() if entry.rank[0] < self._lowest_fence]
         return [source for source in zombies if source != self._shown]
 
     def open(self, source: SourceT, fence: int) -> str | None:
@@ -74,7 +78,8 @@ class StreamSwitch(Generic[SourceT]):
         if fence < self._lowest_fence:
             return f"fence {fence} is older than {self._lowest_fence}: this source was replaced"
         self._lowest_fence = fence
-        self._sources[source] = _Source(fence)
+        self._opened += 1
+        self._sources[source] = _Source((fence, self._opened))
         self._keyframe_wanted = True
         return None
 
@@ -118,10 +123,10 @@ class StreamSwitch(Generic[SourceT]):
 
     def _may_take_over(self, entry: _Source, frame: SourceFrame) -> bool:
         shown = self._sources.get(self._shown) if self._shown is not None else None
-        return frame.keyframe and (shown is None or entry.fence > shown.fence)
+        return frame.keyframe and (shown is None or entry.rank > shown.rank)
 
     def _take_over(self, source: SourceT, entry: _Source, frame: SourceFrame, now: float) -> list[SourceT]:
-        superseded = [other for other, known in self._sources.items() if known.fence < entry.fence]
+        superseded = [other for other, known in self._sources.items() if known.rank < entry.rank]
         for other in superseded:
             del self._sources[other]
         self._shown = source
