@@ -11,7 +11,7 @@ the picture of a thousand.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -143,9 +143,22 @@ def _factor_per_s(loss: float, queue_ms: float, *, careful: bool) -> float:
     return CAUTIOUS_RAISE_PER_S if queue_ms <= SHORT_QUEUE_MS else 1.0
 
 
-def stream_bitrate_bps(estimates_bps: Iterable[float]) -> float | None:
-    """The bitrate for a stream with these viewers; `None` without viewers."""
-    known = np.sort(np.fromiter(estimates_bps, dtype=np.float64))
-    if not known.size:
+@dataclass(frozen=True, slots=True)
+class WeightedBitrate:
+    """What so many viewers take, as another edge found."""
+
+    bps: float
+    viewers: int
+
+
+def stream_bitrate_bps(estimates_bps: Iterable[float], elsewhere: Sequence[WeightedBitrate] = ()) -> float | None:
+    """The bitrate for a stream with these viewers, here and behind other edges; `None` without viewers."""
+    here = np.fromiter(estimates_bps, dtype=np.float64)
+    known = np.concatenate([here, [entry.bps for entry in elsewhere]])
+    weights = np.concatenate([np.ones(here.size), [entry.viewers for entry in elsewhere]])
+    viewers = int(weights.sum())
+    if not viewers:
         return None
-    return float(known[int(known.size * MINORITY)])
+    order = np.argsort(known, kind="stable")
+    slower_or_equal = np.cumsum(weights[order])
+    return float(known[order][np.searchsorted(slower_or_equal, int(viewers * MINORITY), side="right")])
