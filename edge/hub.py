@@ -22,6 +22,7 @@ from broker.protocol import (
     AgentMessage,
     DropSession,
     EndReason,
+    PutRelay,
     PutSession,
     SessionState,
     ViewerReport,
@@ -30,6 +31,7 @@ from broker.token_bucket import TokenBucket
 from edge.adaptation import START_BITRATE_BPS, LineEstimate, LineReport, stream_bitrate_bps
 from edge.engine import MediaEngine
 from edge.input_timer import TIMINGS_KEPT, InputTimer
+from edge.relay import CIRCLE, StreamRelay
 from edge.switching import SourceFrame, StreamSwitch
 from edge.trunk import (
     Frame,
@@ -90,6 +92,14 @@ class _Stream:
     sessions: dict[str, _Session] = field(default_factory=dict)
     retained_state: bytes | None = None
     timer: InputTimer = field(default_factory=InputTimer)
+    descriptions: dict[SourceKey, StreamOpen] = field(default_factory=dict)
+    """How each source describes it."""
+
+    @property
+    def description(self) -> StreamOpen | None:
+        """How its owner describes it; `None` without one."""
+        owner = self.switch.owner
+        return None if owner is None else self.descriptions[owner]
 
 
 @dataclass(slots=True)
@@ -110,9 +120,13 @@ class HubCounters:
 class StreamHub:
     """Sessions, streams and their sources on one edge. `now` is a monotonic clock in seconds."""
 
-    def __init__(self, now: Callable[[], float], tell_broker: Callable[[AgentMessage], None]) -> None:
+    def __init__(
+        self, now: Callable[[], float], tell_broker: Callable[[AgentMessage], None], name: str = "edge"
+    ) -> None:
         self.engine: MediaEngine
         self.counters = HubCounters()
+        self.name = name
+        self.relay = StreamRelay(name, self, now)
         self.input_to_packet_ms: deque[float] = deque(maxlen=TIMINGS_KEPT)
         """Latest delays from an input's arrival to the first packet of the picture that shows it."""
         self._now = now
@@ -137,6 +151,12 @@ class StreamHub:
     def streams(self) -> int:
         """Streams with a source."""
         return len({stream.name for stream in self._sources.values()})
+
+    @property
+    def hops(self) -> int:
+        """The most edges a stream has passed through on its way here."""
+        paths = (stream.description.path for stream in self._sources.values() if stream.description is not None)
+        return max(map(len, paths), default=0)
 
     def connected_sessions(self) -> list[str]:
         """Sessions whose viewer is connected."""
@@ -176,6 +196,11 @@ class StreamHub:
         if previous.state is not put.state:
             self._send_event(put.session, protocol.SourceState(state=put.state))
 
+    def put_relay(self, put: PutRelay) -> None:
+        """Pass a stream on to other edges."""
+        stream = self._streams.get(put.stream)
+        self.relay.put(put, stream.description if stream is not None else None)
+
     async def drop_session(self, drop: DropSession) -> None:
         """End a session's viewer, telling it why, and forget the session."""
         session = self._sessions.pop(drop.session, None)
@@ -203,13 +228,16 @@ class StreamHub:
         """See `SinkHandler`."""
         stream = self._streams.setdefault(description.stream, _Stream(description.stream))
         source = (connection, channel)
-        reason = stream.switch.open(source, description.fence)
+        is_circle = self.name in description.path
+        reason = CIRCLE if is_circle else stream.switch.open(source, description.fence)
         if reason is not None:
             self.counters.sources_refused += 1
             self._forget_if_unused(stream)
             return reason
         self._sources[source] = stream
+        stream.descriptions[source] = description
         connection.accept(channel, stream.retained_state)
+        self.relay.owner_changed(stream.name, description)
         self._send_feedback(stream)
         for name, session in stream.sessions.items():
             if session.connected:
@@ -246,6 +274,7 @@ class StreamHub:
             stream.timer.shown(frame.input_sequence, picture.timestamp)
             self.engine.send(stream.name, picture)
             self.counters.frames_out += 1
+            self.relay.shown(stream.name, frame, picture.timestamp)
         self._request_keyframe_if_due(stream)
 
     def on_event(self, connection: TrunkConnection, channel: int, event: ViewerEvent) -> None:
@@ -253,6 +282,7 @@ class StreamHub:
         stream = self._sources.get((connection, channel))
         if stream is None or stream.switch.owner != (connection, channel):
             return
+        self.relay.event(stream.name, event)
         sessions = list(stream.sessions) if event.session is None else [event.session]
         members = [name for name in sessions if name in stream.sessions]
         self.engine.send_message(members, DATA_CHANNEL_CONTROL, bytes(event.body))
@@ -262,6 +292,7 @@ class StreamHub:
         stream = self._sources.get((connection, channel))
         if stream is None or stream.switch.owner != (connection, channel):
             return
+        self.relay.audio(stream.name, audio)
         captured = audio.capture_time_us * AUDIO_RATE_HZ // 1_000_000
         for name, session in stream.sessions.items():
             if session.connected and audio.is_for(name):
@@ -273,20 +304,68 @@ class StreamHub:
         stream = self._sources.get((connection, channel))
         if stream is not None and stream.switch.owner == (connection, channel):
             stream.retained_state = state
+            self.relay.state(stream.name, state)
 
     def on_close(self, connection: TrunkConnection, channel: int, reason: str) -> None:
         """See `SinkHandler`."""
         stream = self._sources.pop((connection, channel), None)
         if stream is not None:
-            stream.switch.close((connection, channel))
+            self._close(stream, (connection, channel))
+            if stream.switch.owner is None and (stream.sessions or self.relay.relays(stream.name)):
+                self._tell_broker(protocol.SourceLost(stream=stream.name))
             self._forget_if_unused(stream)
+
+    def _close(self, stream: _Stream, source: SourceKey) -> None:
+        before = stream.description
+        stream.switch.close(source)
+        stream.descriptions.pop(source, None)
+        if stream.description is None:
+            self.relay.source_closed(stream.name)
+        elif stream.description is not before:
+            self.relay.owner_changed(stream.name, stream.description)
 
     def _refuse(self, source: SourceKey, reason: str) -> None:
         connection, channel = source
         connection.refuse(channel, reason)
         stream = self._sources.pop(source, None)
         if stream is not None:
-            stream.switch.close(source)
+            self._close(stream, source)
+
+    # --- other edges, which are passed streams (Upstream) ---
+
+    def pass_viewer(self, stream: str, viewer: ViewerPresence) -> None:
+        """See `Upstream`."""
+        owner = self._owner(stream)
+        if owner is not None:
+            owner[0].send_viewer(owner[1], viewer)
+
+    def pass_input(self, stream: str, viewer_input: ViewerInput) -> None:
+        """See `Upstream`."""
+        owner = self._owner(stream)
+        if owner is not None:
+            owner[0].send_input(owner[1], viewer_input)
+
+    def pass_voice(self, stream: str, participant: str, opus_frame: bytes) -> None:
+        """See `Upstream`."""
+        owner = self._owner(stream)
+        if owner is not None:
+            owner[0].send_voice(owner[1], participant, opus_frame)
+
+    def pass_keyframe_request(self, stream: str, layer: int) -> None:
+        """See `Upstream`; requests of all edges and viewers are one within `KEYFRAME_REQUEST_INTERVAL_S`."""
+        self.on_keyframe_needed(stream)
+
+    def pass_feedback(self, stream: str) -> None:
+        """See `Upstream`."""
+        entry = self._streams.get(stream)
+        if entry is not None:
+            self._send_feedback(entry)
+
+    def adopt_state(self, stream: str, state: bytes) -> None:
+        """See `Upstream`."""
+        entry = self._streams.get(stream)
+        if entry is not None and entry.retained_state is None:
+            entry.retained_state = state
 
     # --- the viewers' side (ViewerHandler) ---
 
@@ -456,7 +535,12 @@ class StreamHub:
             return
         connection, channel = owner
         watching = [session.line.bps for session in stream.sessions.values() if session.connected]
-        feedback = StreamFeedback(viewers=len(watching), bitrate_bps=stream_bitrate_bps(watching))
+        behind = self.relay.feedback(stream.name)
+        feedback = StreamFeedback(
+            viewers=len(watching) + behind.viewers,
+            bitrate_bps=stream_bitrate_bps(watching, behind.lines),
+            layers=behind.layers,
+        )
         connection.send_feedback(channel, feedback)
 
     def _request_keyframe_if_due(self, stream: _Stream) -> None:
