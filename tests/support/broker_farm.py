@@ -94,7 +94,14 @@ class Farm:
         message = RegisterNode(node=name, region=region, version="1", capability=capability, views=list(views))
         return self.carry_out(self.brain.register(message, self.now))
 
-    def edge(self, name: str, max_viewers: int = 100, sessions: Sequence[str] = (), region: str = "r1"):
+    def edge(
+        self,
+        name: str,
+        max_viewers: int = 100,
+        sessions: Sequence[str] = (),
+        region: str = "r1",
+        relays: Sequence[str] = (),
+    ):
         message = RegisterEdge(
             edge=name,
             region=region,
@@ -103,6 +110,7 @@ class Farm:
             public_url=f"https://{name}.example",
             trunk_url=f"wss://{name}.example/trunk",
             sessions=list(sessions),
+            relays=list(relays),
         )
         return self.carry_out(self.brain.register(message, self.now))
 
