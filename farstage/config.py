@@ -35,8 +35,8 @@ class BrokerConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Section `broker`. `secret` (at least 32 characters) signs all tokens, `api_key` is the operator's.
 
     `policy` places viewers: lowest_latency, least_loaded, packed. `guest_joins_per_minute` is per address, and
-    `trusted_proxies` are the networks of reverse proxies whose `X-Forwarded-For` names that address. A node sends a view
-    to `node_fan_out` edges at most, each of which passes it on to `edge_fan_out` others.
+    `trusted_proxies` are the networks of reverse proxies whose `X-Forwarded-For` names that address. A node sends a
+    view to `node_fan_out` edges at most, each of which passes it on to `edge_fan_out` others.
     """
 
     host: str = "127.0.0.1"
