@@ -156,16 +156,32 @@ def least_bitrates_bps(most_bps: Sequence[float]) -> list[float]:
     return [*lower, min(lower[-1] * LAYER_STEP, highest) if lower else highest]
 
 
-def highest_layer_bps(estimates_bps: Iterable[float], most_bps: Sequence[float]) -> float:
+@dataclass(frozen=True, slots=True)
+class WeightedBitrate:
+    """What so many viewers take, as another edge found."""
+
+    bps: float
+    viewers: int
+
+
+def highest_layer_bps(
+    estimates_bps: Iterable[float], most_bps: Sequence[float], elsewhere: Sequence[WeightedBitrate] = ()
+) -> float:
     """The bitrate for the highest of several layers: for the viewers whose line is too good for the next lower one."""
     least_bps = least_bitrates_bps(most_bps)[-1]
-    wanted_bps = stream_bitrate_bps(estimate for estimate in estimates_bps if estimate >= least_bps)
+    here = [estimate for estimate in estimates_bps if estimate >= least_bps]
+    wanted_bps = stream_bitrate_bps(here, [entry for entry in elsewhere if entry.bps >= least_bps])
     return most_bps[-1] if wanted_bps is None else min(wanted_bps, most_bps[-1])
 
 
-def stream_bitrate_bps(estimates_bps: Iterable[float]) -> float | None:
-    """The bitrate for a stream with these viewers; `None` without viewers."""
-    known = np.sort(np.fromiter(estimates_bps, dtype=np.float64))
-    if not known.size:
+def stream_bitrate_bps(estimates_bps: Iterable[float], elsewhere: Sequence[WeightedBitrate] = ()) -> float | None:
+    """The bitrate for a stream with these viewers, here and behind other edges; `None` without viewers."""
+    here = np.fromiter(estimates_bps, dtype=np.float64)
+    known = np.concatenate([here, [entry.bps for entry in elsewhere]])
+    weights = np.concatenate([np.ones(here.size), [entry.viewers for entry in elsewhere]])
+    viewers = int(weights.sum())
+    if not viewers:
         return None
-    return float(known[int(known.size * MINORITY)])
+    order = np.argsort(known, kind="stable")
+    slower_or_equal = np.cumsum(weights[order])
+    return float(known[order][np.searchsorted(slower_or_equal, int(viewers * MINORITY), side="right")])

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import cache
 
+import aiohttp
 import psutil
 import structlog
 from aiohttp import web
@@ -23,6 +24,7 @@ from broker.protocol import (
     EdgeHeartbeat,
     EdgeLoad,
     EndReason,
+    PutRelay,
     PutSession,
     RegisterEdge,
 )
@@ -32,7 +34,7 @@ from edge.engine_choice import AIORTC, AUTO, choose_engine
 from edge.hub import StreamHub
 from edge.metrics import registry
 from edge.problems import problem
-from edge.trunk import TrunkAcceptor
+from edge.trunk import TrunkAcceptor, TrunkPool
 from edge.whep import CORS_HEADERS, WhepRoutes, bearer_token
 from edge.whip import WhipRoutes
 
@@ -40,7 +42,8 @@ _log = structlog.get_logger(__name__)
 
 MAX_PROBE_BYTES = 256 * 1024
 """Stops the bandwidth probe from being used to flood somebody."""
-KEYFRAME_POLL_S = 0.1
+POLL_INTERVAL_S = 0.1
+"""For keyframe requests that were held back, and for children and trunks that are to end."""
 REPORT_INTERVAL_S = 1.0
 SOFTWARE_VERSION = "0.1.0"
 
@@ -105,7 +108,7 @@ class EdgeProcess:
 
     def __init__(self, settings: EdgeSettings) -> None:
         self.settings = settings
-        self.hub = StreamHub(time.monotonic, self._tell_broker)
+        self.hub = StreamHub(time.monotonic, self._tell_broker, settings.edge)
         self.engine = make_engine(self.hub, settings)
         self.hub.engine = self.engine
         self.trunks = TrunkAcceptor(self.hub)
@@ -132,10 +135,15 @@ class EdgeProcess:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.link.run())
-            tasks.create_task(self._report_forever())
-            tasks.create_task(self._poll_keyframes_forever())
+        async with aiohttp.ClientSession() as http:
+            pool = self.hub.relay.trunks = TrunkPool(self.hub.relay, http)
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self.link.run())
+                    tasks.create_task(self._report_forever())
+                    tasks.create_task(self._poll_forever(pool))
+            finally:
+                await pool.close()
 
     async def shutdown(self) -> None:
         """Tell every viewer, then end them. Viewers of a drained edge are told nothing: they resume on another one."""
@@ -173,6 +181,7 @@ class EdgeProcess:
             public_url=settings.public_url,
             trunk_url=settings.trunk_url,
             sessions=self._connected(),
+            relays=self.hub.relay.relayed(),
         )
 
     def _heartbeat(self) -> EdgeHeartbeat:
@@ -192,6 +201,8 @@ class EdgeProcess:
                 self.hub.put_session(command)
             case DropSession():
                 await self.hub.drop_session(command)
+            case PutRelay():
+                self.hub.put_relay(command)
             case Drain():
                 self.draining = not command.cancelled
             case _:
@@ -211,10 +222,12 @@ class EdgeProcess:
         self._egress_bps = max(0, total - self._sent_bytes) * 8.0 / elapsed_s
         self._sent_bytes = total
 
-    async def _poll_keyframes_forever(self) -> None:
+    async def _poll_forever(self, pool: TrunkPool) -> None:
         while True:
-            await asyncio.sleep(KEYFRAME_POLL_S)
+            await asyncio.sleep(POLL_INTERVAL_S)
             self.hub.poll_keyframes()
+            self.hub.relay.end_leaving()
+            await pool.close_idle()
 
     # --- HTTP ---
 

@@ -22,6 +22,7 @@ from broker.protocol import (
     AgentMessage,
     DropSession,
     EndReason,
+    PutRelay,
     PutSession,
     SessionState,
     ViewerReport,
@@ -38,10 +39,10 @@ from edge.adaptation import (
 from edge.engine import MediaEngine, PublishedPicture
 from edge.input_timer import TIMINGS_KEPT, InputTimer
 from edge.publication import Publication
+from edge.relay import CIRCLE, StreamRelay
 from edge.switching import SourceFrame, SourceKind, StreamSwitch
 from edge.trunk import (
     Frame,
-    LayerDescription,
     StreamFeedback,
     StreamOpen,
     TrunkConnection,
@@ -117,8 +118,8 @@ class _Session:
 class _Stream:
     name: str
     switch: StreamSwitch[SourceKey] = field(default_factory=StreamSwitch)
-    layers: dict[SourceKey, list[LayerDescription]] = field(default_factory=dict)
-    """Of each source that has several."""
+    descriptions: dict[SourceKey, StreamOpen] = field(default_factory=dict)
+    """How each source describes it."""
     layered: SourceKey | None = None
     """The source whose layers the engine has been told."""
     sessions: dict[str, _Session] = field(default_factory=dict)
@@ -131,6 +132,12 @@ class _Stream:
     def on_air(self) -> bool:
         """Whether a publisher's picture is shown."""
         return isinstance(self.switch.shown, PublisherSource)
+
+    @property
+    def description(self) -> StreamOpen | None:
+        """How the publisher on air, else its owner describes it; `None` without either."""
+        source = self.switch.shown if self.on_air else self.switch.owner
+        return None if source is None else self.descriptions[source]
 
 
 @dataclass(slots=True)
@@ -151,9 +158,13 @@ class HubCounters:
 class StreamHub:
     """Sessions, streams and their sources on one edge. `now` is a monotonic clock in seconds."""
 
-    def __init__(self, now: Callable[[], float], tell_broker: Callable[[AgentMessage], None]) -> None:
+    def __init__(
+        self, now: Callable[[], float], tell_broker: Callable[[AgentMessage], None], name: str = "edge"
+    ) -> None:
         self.engine: MediaEngine
         self.counters = HubCounters()
+        self.name = name
+        self.relay = StreamRelay(name, self, now)
         self.input_to_packet_ms: deque[float] = deque(maxlen=TIMINGS_KEPT)
         """Latest delays from an input's arrival to the first packet of the picture that shows it."""
         self._now = now
@@ -178,6 +189,12 @@ class StreamHub:
     def streams(self) -> int:
         """Streams with a source."""
         return len({stream.name for stream in self._sources.values()})
+
+    @property
+    def hops(self) -> int:
+        """The most edges a stream has passed through on its way here."""
+        paths = (stream.description.path for stream in self._sources.values() if stream.description is not None)
+        return max(map(len, paths), default=0)
 
     def connected_sessions(self) -> list[str]:
         """Sessions whose viewer is connected."""
@@ -217,6 +234,11 @@ class StreamHub:
         if previous.state is not put.state:
             self._send_event(put.session, protocol.SourceState(state=put.state))
 
+    def put_relay(self, put: PutRelay) -> None:
+        """Pass a stream on to other edges."""
+        stream = self._streams.get(put.stream)
+        self.relay.put(put, stream.description if stream is not None else None)
+
     async def drop_session(self, drop: DropSession) -> None:
         """End a session's viewer, telling it why, and forget the session."""
         session = self._sessions.pop(drop.session, None)
@@ -245,15 +267,18 @@ class StreamHub:
         """See `SinkHandler`."""
         stream = self._streams.setdefault(description.stream, _Stream(description.stream))
         source = (connection, channel)
-        reason = stream.switch.open(source, description.fence, layers=len(description.layers) or 1)
+        is_circle = self.name in description.path
+        layers = len(description.layers) or 1
+        reason = CIRCLE if is_circle else stream.switch.open(source, description.fence, layers=layers)
         if reason is not None:
             self.counters.sources_refused += 1
             self._forget_if_unused(stream)
             return reason
         self._sources[source] = stream
-        if len(description.layers) > 1:
-            stream.layers[source] = description.layers
+        stream.descriptions[source] = description
         connection.accept(channel, stream.retained_state)
+        if stream.description is not None:
+            self.relay.owner_changed(stream.name, stream.description)
         self._send_feedback(stream)
         for name, session in stream.sessions.items():
             if session.watches:
@@ -275,12 +300,12 @@ class StreamHub:
         stream = self._sources.get((connection, frame.channel))
         if stream is None:
             return
-        arrived = SourceFrame(frame.payload, frame.keyframe, frame.sequence, frame.capture_time_us, frame.layer)
-        self._fan_out(stream, (connection, frame.channel), arrived, frame.input_sequence)
+        self._fan_out(stream, (connection, frame.channel), frame)
 
-    def _fan_out(self, stream: _Stream, source: SourceKey, frame: SourceFrame, input_sequence: int) -> None:
+    def _fan_out(self, stream: _Stream, source: SourceKey, frame: Frame) -> None:
         self.counters.frames_in += 1
-        picture, superseded = stream.switch.frame(source, frame, self._now())
+        arrived = SourceFrame(frame.payload, frame.keyframe, frame.sequence, frame.capture_time_us, frame.layer)
+        picture, superseded = stream.switch.frame(source, arrived, self._now())
         for old in superseded:
             self.counters.source_switches += 1
             self._refuse(old, "a newer source owns the stream")
@@ -289,9 +314,10 @@ class StreamHub:
         else:
             if stream.layered != source:
                 self._tell_layers(stream, source)
-            stream.timer.shown(input_sequence, picture.timestamp)
+            stream.timer.shown(frame.input_sequence, picture.timestamp)
             self.engine.send(stream.name, picture)
             self.counters.frames_out += 1
+            self.relay.shown(stream.name, frame, picture.timestamp)
         self._request_keyframe_if_due(stream)
 
     def on_event(self, connection: TrunkConnection, channel: int, event: ViewerEvent) -> None:
@@ -299,6 +325,7 @@ class StreamHub:
         stream = self._sources.get((connection, channel))
         if stream is None or stream.switch.owner != (connection, channel):
             return
+        self.relay.event(stream.name, event)
         sessions = list(stream.sessions) if event.session is None else [event.session]
         members = [name for name in sessions if name in stream.sessions]
         self.engine.send_message(members, DATA_CHANNEL_CONTROL, bytes(event.body))
@@ -308,6 +335,7 @@ class StreamHub:
         stream = self._sources.get((connection, channel))
         if stream is None or stream.switch.owner != (connection, channel):
             return
+        self.relay.audio(stream.name, audio)
         captured = audio.capture_time_us * AUDIO_RATE_HZ // 1_000_000
         for name, session in stream.sessions.items():
             if session.watches and audio.is_for(name):
@@ -319,11 +347,14 @@ class StreamHub:
         stream = self._sources.get((connection, channel))
         if stream is not None and stream.switch.owner == (connection, channel):
             stream.retained_state = state
+            self.relay.state(stream.name, state)
 
     def on_close(self, connection: TrunkConnection, channel: int, reason: str) -> None:
         """See `SinkHandler`."""
         stream = self._close((connection, channel))
         if stream is not None:
+            if stream.switch.owner is None and (stream.sessions or self.relay.relays(stream.name)):
+                self._tell_broker(protocol.SourceLost(stream=stream.name))
             self._forget_if_unused(stream)
 
     def _refuse(self, source: SourceKey, reason: str) -> None:
@@ -335,9 +366,54 @@ class StreamHub:
     def _close(self, source: SourceKey) -> _Stream | None:
         stream = self._sources.pop(source, None)
         if stream is not None:
+            before = stream.description
             stream.switch.close(source)
-            stream.layers.pop(source, None)
+            stream.descriptions.pop(source, None)
+            self._describe_anew(stream, before)
         return stream
+
+    def _describe_anew(self, stream: _Stream, before: StreamOpen | None) -> None:
+        """Tell children if what is passed on to them is described otherwise than before."""
+        if stream.description is None:
+            self.relay.source_closed(stream.name)
+        elif stream.description is not before:
+            self.relay.owner_changed(stream.name, stream.description)
+
+    # --- other edges, which are passed streams (Upstream) ---
+
+    def pass_viewer(self, stream: str, viewer: ViewerPresence) -> None:
+        """See `Upstream`."""
+        owner = self._owner(stream)
+        if owner is not None:
+            owner[0].send_viewer(owner[1], viewer)
+
+    def pass_input(self, stream: str, viewer_input: ViewerInput) -> None:
+        """See `Upstream`."""
+        owner = self._owner(stream)
+        if owner is not None:
+            owner[0].send_input(owner[1], viewer_input)
+
+    def pass_voice(self, stream: str, participant: str, opus_frame: bytes) -> None:
+        """See `Upstream`."""
+        owner = self._owner(stream)
+        if owner is not None:
+            owner[0].send_voice(owner[1], participant, opus_frame)
+
+    def pass_keyframe_request(self, stream: str, layer: int) -> None:
+        """See `Upstream`; requests of all edges and viewers are one within `KEYFRAME_REQUEST_INTERVAL_S`."""
+        self.on_keyframe_needed(stream, layer)
+
+    def pass_feedback(self, stream: str) -> None:
+        """See `Upstream`."""
+        entry = self._streams.get(stream)
+        if entry is not None:
+            self._send_feedback(entry)
+
+    def adopt_state(self, stream: str, state: bytes) -> None:
+        """See `Upstream`."""
+        entry = self._streams.get(stream)
+        if entry is not None and entry.retained_state is None:
+            entry.retained_state = state
 
     # --- the viewers' side (ViewerHandler) ---
 
@@ -478,9 +554,10 @@ class StreamHub:
             self._go_on_air(session, entry)
         stream = self._sources[source]
         stream.published_s = self._now()
-        was_on_air = stream.on_air
-        self._fan_out(stream, source, entry.publication.frame(picture), 0)
+        was_on_air, before = stream.on_air, stream.description
+        self._fan_out(stream, source, entry.publication.frame(picture))
         if stream.on_air is not was_on_air:
+            self._describe_anew(stream, before)
             self._send_feedback(stream)
 
     def _go_on_air(self, session: str, entry: _Session) -> None:
@@ -491,8 +568,7 @@ class StreamHub:
         source, stream = PublisherSource(session), self._streams[entry.put.stream]
         stream.switch.open(source, 0, layers=entry.publication.encodings, kind=SourceKind.PUBLISHER)
         self._sources[source] = stream
-        if layers := entry.publication.layers():
-            stream.layers[source] = layers
+        stream.descriptions[source] = entry.publication.description(stream.name)
         stream.layered = None
         self._request_keyframe_if_due(stream)
 
@@ -561,24 +637,27 @@ class StreamHub:
             return
         connection, channel = owner
         nobody = StreamFeedback(viewers=0)
-        feedback = nobody if stream.on_air else self._feedback(stream, stream.layers.get(owner, []))
+        feedback = nobody if stream.on_air else self._feedback(stream, _most_bps(stream.descriptions[owner]))
         connection.send_feedback(channel, feedback)
 
-    def _feedback(self, stream: _Stream, layers: list[LayerDescription]) -> StreamFeedback:
+    def _feedback(self, stream: _Stream, most_bps: list[float]) -> StreamFeedback:
+        """What is told of the viewers here and behind other edges to a source with these layers."""
         watching = [session for session in stream.sessions.values() if session.watches]
         lines_bps = [session.line.bps for session in watching]
-        if not layers or not watching:
-            return StreamFeedback(viewers=len(watching), bitrate_bps=stream_bitrate_bps(lines_bps))
-        most_bps = [layer.max_bitrate_bps for layer in layers]
+        behind = self.relay.feedback(stream.name)
+        viewers = len(watching) + behind.viewers
+        if not most_bps or not viewers:
+            return StreamFeedback(viewers=viewers, bitrate_bps=stream_bitrate_bps(lines_bps, behind.lines))
         least_bps = least_bitrates_bps(most_bps)
-        counts = np.bincount([_wanted_layer(session, least_bps) for session in watching], minlength=len(layers))
-        bitrate_bps = highest_layer_bps(lines_bps, most_bps)
-        return StreamFeedback(viewers=len(watching), bitrate_bps=bitrate_bps, layers=counts[: len(layers)].tolist())
+        wanted = [_wanted_layer(session, least_bps) for session in watching]
+        layers = [wanted.count(layer) + told for layer, told in enumerate(_padded(behind.layers, len(most_bps)))]
+        bitrate_bps = highest_layer_bps(lines_bps, most_bps, behind.lines)
+        return StreamFeedback(viewers=viewers, bitrate_bps=bitrate_bps, layers=layers)
 
     def _tell_layers(self, stream: _Stream, source: SourceKey) -> None:
         """Tell the engine among which layers of the source it may choose for each viewer."""
         stream.layered = source
-        most_bps = [layer.max_bitrate_bps for layer in stream.layers.get(source, [])]
+        most_bps = _most_bps(stream.descriptions[source])
         self.engine.set_layers(stream.name, least_bitrates_bps(most_bps) if most_bps else [])
 
     def _request_keyframe_if_due(self, stream: _Stream) -> None:
@@ -605,6 +684,16 @@ class StreamHub:
 
 def _is_heard(put: PutSession) -> bool:
     return may_be_heard(put.role, put.mode, muted=put.muted)
+
+
+def _most_bps(description: StreamOpen) -> list[float]:
+    """The most that each simulcast layer takes, lowest first; empty where there is only one."""
+    bitrates_bps = [layer.max_bitrate_bps for layer in description.layers]
+    return bitrates_bps if len(bitrates_bps) > 1 else []
+
+
+def _padded(counts: list[int], length: int) -> list[int]:
+    return [*counts[:length], *[0] * (length - len(counts))]
 
 
 def _wanted_layer(session: _Session, least_bps: list[float]) -> int:

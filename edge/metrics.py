@@ -31,6 +31,7 @@ class EdgeCollector(Collector):
         yield CounterMetricFamily("farstage_edge_trunk_violations", "Trunks closed for a rule", self._trunks.malformed)
         yield CounterMetricFamily("farstage_edge_offers_refused", "SDP offers refused", self._whep.offers_refused)
         yield CounterMetricFamily("farstage_edge_tokens_refused", "Tokens refused", self._whep.tokens_refused)
+        yield from self._relay()
         yield self._input_to_packet()
         for name, value in dataclasses.asdict(self._hub.counters).items():
             yield CounterMetricFamily(f"farstage_edge_{name}", f"{name.replace('_', ' ')} since start", value)
@@ -39,6 +40,14 @@ class EdgeCollector(Collector):
             refused.add_metric([reason], value)
         yield refused
         yield self._send_latency()
+
+    def _relay(self) -> Iterable[Metric]:
+        relay = self._hub.relay
+        yield GaugeMetricFamily("farstage_edge_hops", "Most edges a stream has passed before this one", self._hub.hops)
+        yield GaugeMetricFamily("farstage_edge_relayed_streams", "Streams passed on", relay.streams)
+        yield GaugeMetricFamily("farstage_edge_relay_children", "Edges fed, for each stream", relay.children)
+        for name, value in dataclasses.asdict(relay.counters).items():
+            yield CounterMetricFamily(f"farstage_edge_{name}", f"{name.replace('_', ' ')} since start", value)
 
     def _send_latency(self) -> Metric:
         family = HistogramMetricFamily(

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from broker.protocol import Codec
 from edge.engine import PublishedPicture
 from edge.picture_size import picture_size
-from edge.switching import SourceFrame
-from edge.trunk import LayerDescription
+from edge.trunk import Flag, Frame, Kind, LayerDescription, StreamOpen
 
 _USUAL_BITRATES_BPS = (300_000.0, 900_000.0, 2_500_000.0)
 """What encoders give a quarter, half and the whole of the size, before the engine has measured it."""
@@ -42,14 +41,20 @@ class Publication:
         """The layer of an encoding, and the encoding of a layer; layer 0 is the lowest."""
         return self.encodings - 1 - encoding if self.descending else encoding
 
-    def frame(self, picture: PublishedPicture) -> SourceFrame:
-        """The picture as one of a source."""
-        layer = self.layer(picture.layer)
-        return SourceFrame(picture.payload, picture.keyframe, picture.sequence, picture.capture_time_us, layer)
+    def frame(self, picture: PublishedPicture) -> Frame:
+        """The picture as a source on a trunk would send it."""
+        return Frame(
+            Kind.FRAME,
+            channel=0,
+            payload=picture.payload,
+            flags=Flag.KEYFRAME if picture.keyframe else 0,
+            sequence=picture.sequence,
+            layer=self.layer(picture.layer),
+            capture_time_us=picture.capture_time_us,
+        )
 
-    def layers(self) -> list[LayerDescription]:
-        """How the layers are described; sizes are not known before they come."""
-        if self.encodings == 1:
-            return []
-        bitrates_bps = _USUAL_BITRATES_BPS[-self.encodings :]
-        return [LayerDescription(width=0, height=0, max_bitrate_bps=bitrate_bps) for bitrate_bps in bitrates_bps]
+    def description(self, stream: str) -> StreamOpen:
+        """How the stream is described; sizes are not known before they come."""
+        bitrates_bps = _USUAL_BITRATES_BPS[-self.encodings :] if self.encodings > 1 else ()
+        layers = [LayerDescription(width=0, height=0, max_bitrate_bps=bitrate_bps) for bitrate_bps in bitrates_bps]
+        return StreamOpen(stream=stream, fence=0, codec=self.codec, layers=layers)

@@ -1,10 +1,11 @@
 """Which source a stream shows, and on which timeline: a state machine without I/O or clock.
 
 A stream is what viewers watch; its *sources* come and go: trunk channels, as render nodes die, are drained or replaced,
-and publishers. Of the trunk channels the one with the highest fence owns the stream: input and feedback go to it. A
-publisher is shown before any of them. A source takes over at its first keyframe; until then the former one is shown, if
-it still sends. Timestamps handed on never run backwards within a layer and never jump with a source's clock; the layers
-of one picture bear the same.
+as other edges pass the stream on, and publishers. Of the trunk channels the one with the highest fence owns the stream,
+of several with the same fence the one that opened last, as it is why the others will end: input and feedback go to it.
+A publisher is shown before any of them. A source takes over at its first keyframe; until then the former one is shown,
+if it still sends. Timestamps handed on never run backwards within a layer and never jump with a source's clock; the
+layers of one picture bear the same.
 """
 
 from collections.abc import Hashable
@@ -57,12 +58,13 @@ class _Layer:
 @dataclass(slots=True)
 class _Source:
     kind: SourceKind
-    fence: int
+    rank: tuple[int, int]
+    """Fence, then order of opening; of the channels the highest owns the stream."""
     layers: list[_Layer]
 
     @property
-    def precedence(self) -> tuple[int, int]:
-        return self.kind, self.fence
+    def precedence(self) -> tuple[SourceKind, tuple[int, int]]:
+        return self.kind, self.rank
 
 
 @dataclass(slots=True)
@@ -107,6 +109,7 @@ class StreamSwitch(Generic[SourceT]):
         self._sources: dict[SourceT, _Source] = {}
         self._shown: SourceT | None = None
         self._lowest_fence = 0
+        self._opened = 0
         self._timeline = _Timeline()
         self._requested_s: dict[int, float] = {}
         self._wanted: set[int] = set()
@@ -118,9 +121,9 @@ class StreamSwitch(Generic[SourceT]):
 
     @property
     def owner(self) -> SourceT | None:
-        """The trunk channel with the highest fence, to which input and feedback go."""
+        """The trunk channel to which input and feedback go: highest fence, then opened last."""
         channels = [source for source, entry in self._sources.items() if entry.kind is SourceKind.TRUNK]
-        return max(channels, key=lambda source: self._sources[source].fence, default=None)
+        return max(channels, key=lambda source: self._sources[source].rank, default=None)
 
     @property
     def preferred(self) -> SourceT | None:
@@ -133,7 +136,7 @@ class StreamSwitch(Generic[SourceT]):
         return [
             source
             for source, entry in self._sources.items()
-            if entry.kind is SourceKind.TRUNK and entry.fence < self._lowest_fence and source != self._shown
+            if entry.kind is SourceKind.TRUNK and entry.rank[0] < self._lowest_fence and source != self._shown
         ]
 
     def open(self, source: SourceT, fence: int, *, layers: int = 1, kind: SourceKind = SourceKind.TRUNK) -> str | None:
@@ -142,7 +145,8 @@ class StreamSwitch(Generic[SourceT]):
             if fence < self._lowest_fence:
                 return f"fence {fence} is older than {self._lowest_fence}: this source was replaced"
             self._lowest_fence = fence
-        self._sources[source] = _Source(kind, fence, [_Layer() for _ in range(layers)])
+        self._opened += 1
+        self._sources[source] = _Source(kind, (fence, self._opened), [_Layer() for _ in range(layers)])
         self._wanted.update(range(layers))
         return None
 
@@ -195,7 +199,7 @@ class StreamSwitch(Generic[SourceT]):
 
     def _take_over(self, source: SourceT, entry: _Source, frame: SourceFrame, now: float) -> list[SourceT]:
         superseded = [
-            other for other, known in self._sources.items() if known.kind is entry.kind and known.fence < entry.fence
+            other for other, known in self._sources.items() if known.kind is entry.kind and known.rank < entry.rank
         ]
         for other in superseded:
             del self._sources[other]

@@ -23,6 +23,7 @@ DEFAULT_FILE = Path("farstage.toml")
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 Seconds = Annotated[float, Meta(ge=0.0, le=86_400.0)]
 HttpUrl = Annotated[str, Meta(pattern=r"^$|^https?://[^\s]{1,240}$")]
+FanOut = Annotated[int, Meta(ge=1, le=64)]
 TrunkUrl = Annotated[str, Meta(pattern=r"^$|^wss?://[^\s]{1,240}$")]
 
 
@@ -34,7 +35,8 @@ class BrokerConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Section `broker`. `secret` (at least 32 characters) signs all tokens, `api_key` is the operator's.
 
     `policy` places viewers: lowest_latency, least_loaded, packed. `guest_joins_per_minute` is per address, and
-    `trusted_proxies` are the networks of reverse proxies whose `X-Forwarded-For` names that address.
+    `trusted_proxies` are the networks of reverse proxies whose `X-Forwarded-For` names that address. A node sends a
+    view to `node_fan_out` edges at most, each of which passes it on to `edge_fan_out` others.
     """
 
     host: str = "127.0.0.1"
@@ -47,6 +49,8 @@ class BrokerConfig(Struct, frozen=True, forbid_unknown_fields=True):
     policy: str = "lowest_latency"
     guest_joins_per_minute: Annotated[float, Meta(gt=0, le=1e6)] = 60.0
     trusted_proxies: list[str] = []
+    node_fan_out: FanOut = 4
+    edge_fan_out: FanOut = 8
     max_fps: Annotated[int, Meta(ge=1, le=120)] = 30
     max_long_side: Annotated[int, Meta(ge=160, le=3840)] = 1280
     stage_layers: Annotated[int, Meta(ge=1, le=3)] = 3

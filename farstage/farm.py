@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -64,11 +65,12 @@ class Role:
 
 @dataclass(slots=True)
 class FarmSettings:
-    """`base`: configuration every role starts from; ports of further nodes follow `base.node.port`."""
+    """`base`: configuration every role starts from; ports of further edges and nodes follow those in it."""
 
     base: Config
     state_dir: Path
     nodes: int = 1
+    edges: int = 1
     progress: Callable[[str], None] = field(default=lambda _: None)
 
 
@@ -112,12 +114,15 @@ class Farm:
         self.edge_url = f"http://127.0.0.1:{base.edge.port}"
         self._secret = base.broker.secret or kept.secret
         self._authority = TokenAuthority(self._secret.encode())
-        self.roles = {role.name: role for role in (self._broker(), self._edge(), *self._nodes())}
+        self.roles = {role.name: role for role in (self._broker(), *self._edges(), *self._nodes())}
 
     def _broker(self) -> Role:
         config = self.settings.base.broker
         changes = {"secret": self._secret, "api_key": self.api_key}
         return self._role("broker", "broker", changes, f"http://127.0.0.1:{config.port}/livez")
+
+    def _edges(self) -> list[Role]:
+        return [self._edge(), *(self._further_edge(index) for index in range(1, self.settings.edges))]
 
     def _edge(self) -> Role:
         config = self.settings.base.edge
@@ -127,6 +132,21 @@ class Farm:
             "token": self._authority.mint(AUDIENCE_EDGE, config.id, TOKEN_TTL_S, time.time()),
         }
         return self._role("edge", "edge", changes, f"http://127.0.0.1:{config.port}/readyz")
+
+    def _further_edge(self, index: int) -> Role:
+        config = self.settings.base.edge
+        name, port = f"edge-{index + 1}", config.port + index
+        public = urlsplit(config.public_url or f"http://127.0.0.1:{config.port}")
+        changes = {
+            "id": name,
+            "port": str(port),
+            "media_port": str(config.media_port + index if config.media_port else 0),
+            "public_url": f"{public.scheme}://{public.hostname}:{port}",
+            "broker_url": self.broker_url,
+            "trunk_url": f"ws://127.0.0.1:{port}/trunk",
+            "token": self._authority.mint(AUDIENCE_EDGE, name, TOKEN_TTL_S, time.time()),
+        }
+        return self._role(name, "edge", changes, f"http://127.0.0.1:{port}/readyz")
 
     def _nodes(self) -> list[Role]:
         return [self._node(index) for index in range(self.settings.nodes)]
@@ -160,9 +180,9 @@ class Farm:
 
     async def __aenter__(self) -> "Farm":
         base = self.settings.base
-        for section in ("broker", "edge"):
-            config = getattr(base, section)
-            check_port(config.host, config.port, section)
+        check_port(base.broker.host, base.broker.port, "broker")
+        for index in range(self.settings.edges):
+            check_port(base.edge.host, base.edge.port + index, "edge")
         for index in range(self.settings.nodes):
             check_port(base.node.host, base.node.port + index, "node")
         try:

@@ -27,6 +27,7 @@ DRAIN_S = 10.0
 def broker_app(config: BrokerConfig) -> web.Application:
     """The broker's application. Raises `ConfigError` for missing secrets and for settings it cannot use."""
     from broker.api.app import BrokerSettings, create_app
+    from broker.core.cascade import Limits
     from broker.core.picture import PictureLimits
     from broker.core.state import CoreSettings
 
@@ -53,7 +54,7 @@ def broker_app(config: BrokerConfig) -> web.Application:
             policy=config.policy,
             guest_joins_per_minute=config.guest_joins_per_minute,
             trusted_proxies=tuple(config.trusted_proxies),
-            core=CoreSettings(picture=picture),
+            core=CoreSettings(picture=picture, fan_out=Limits(config.node_fan_out, config.edge_fan_out)),
         )
         return create_app(settings)
     except ValueError as error:

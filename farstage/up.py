@@ -41,7 +41,7 @@ async def run(
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    serving = asyncio.create_task(_serve(FarmSettings(reachable(config), state_dir, nodes, progress), ready))
+    serving = asyncio.create_task(_serve(FarmSettings(reachable(config), state_dir, nodes, progress=progress), ready))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
     if stopping.done():

@@ -34,7 +34,15 @@ from broker.protocol import (
     decode_client_message,
     encode,
 )
-from edge.trunk import OutgoingStream, StreamFeedback, ViewerAudio, ViewerInput, ViewerPresence
+from edge.trunk import (
+    LINGER_S,
+    OutgoingStream,
+    StreamFeedback,
+    TrunkPool,
+    ViewerAudio,
+    ViewerInput,
+    ViewerPresence,
+)
 from render_farm.audio.room_audio import Sound
 from render_farm.audio_loop import AudioLoop
 from render_farm.frame_loop import FrameLoop
@@ -42,7 +50,6 @@ from render_farm.renderer.interface import Renderer, RenderError
 from render_farm.resident_scenes import ResidentScenes
 from render_farm.scene.library import SceneLibrary
 from render_farm.scene.model import SceneError
-from render_farm.trunks import TrunkPool
 from render_farm.view import LiveView
 from render_farm.world.world import World, WorldEvent
 
@@ -221,10 +228,13 @@ class RenderNode:
         self.loop.wake()
 
     def _connect(self, live: LiveView, targets: list[TrunkTarget]) -> None:
-        """Open streams to new edges, close those to edges that no longer show the view."""
-        wanted = {target.edge for target in targets}
-        for stream in [stream for stream in live.streams if live.edges[stream] not in wanted]:
-            self._close_stream(live, stream, "no longer wanted")
+        """Open streams to new edges; those to edges that others feed from now on, or that show nothing, end soon."""
+        wanted, now = {target.edge for target in targets}, time.monotonic()
+        for stream in live.streams:
+            if live.edges[stream] in wanted:
+                live.leaving.pop(stream, None)
+            else:
+                live.leaving.setdefault(stream, now + LINGER_S)
         for target in targets:
             self._trunks.renew(target)
             if target.edge not in live.edges.values():
@@ -387,7 +397,10 @@ class RenderNode:
             for world in self.worlds.values():
                 world.tell_total()
                 self._tell(world)
+            now = time.monotonic()
             for live in self.loop.views.values():
+                for stream in [stream for stream, end_s in live.leaving.items() if now >= end_s]:
+                    self._close_stream(live, stream, "no longer wanted")
                 hosted = self._world_of(live)
                 if hosted is not None and live.watched:
                     state = hosted.retained(live.put.participant)

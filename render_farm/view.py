@@ -43,6 +43,8 @@ class LiveView:
         self.pacing = ViewPacing(put.fps)
         self.streams: dict[OutgoingStream, StreamFeedback] = {}
         self.edges: dict[OutgoingStream, str] = {}
+        self.leaving: dict[OutgoingStream, float] = {}
+        """Streams that are no longer wanted, and when they end; their edges may still wait for what follows."""
         self.started = False
         self.under_way = 0
         """Pictures being drawn or encoded."""
@@ -97,6 +99,7 @@ class LiveView:
         """Send the view to this edge no longer."""
         self.streams.pop(stream, None)
         self.edges.pop(stream, None)
+        self.leaving.pop(stream, None)
         self._demand.forget(stream)
         self._fed = {fed for fed in self._fed if fed[0] is not stream}
 

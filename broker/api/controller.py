@@ -17,6 +17,7 @@ from typing import TypeVar
 import msgspec
 import structlog
 from aiohttp import WSCloseCode
+from msgspec.structs import replace
 
 from broker.api.links import AgentLink
 from broker.api.metrics import BrokerMetrics
@@ -39,7 +40,7 @@ from broker.core.effects import (
 from broker.core.policies import POLICIES
 from broker.core.refusals import Refusal
 from broker.core.state import AgentRecord, EdgeRecord, NodeRecord, RoomRecord, SessionRecord, ViewRecord
-from broker.protocol import AUDIENCE_TRUNK, BrokerMessage, PutView, encode
+from broker.protocol import AUDIENCE_TRUNK, BrokerMessage, PutRelay, PutView, TrunkTarget, encode
 from broker.store.interface import RecordKey, Store, StoredClaim, StoreUnavailable
 from broker.tokens import TokenAuthority, TokenVerifier
 
@@ -230,12 +231,12 @@ class Controller:
         match Collection(collection):
             case Collection.ROOMS:
                 room = state.rooms.get(key)
-                record = room and msgspec.structs.replace(room, sessions=set(), views=set())
+                record = room and replace(room, sessions=set(), views=set())
             case Collection.SESSIONS:
                 record = state.sessions.get(key)
             case Collection.VIEWS:
                 view = state.views.get(key)
-                record = view and msgspec.structs.replace(view, sessions=set())
+                record = view and replace(view, sessions=set())
         return None if record is None else msgspec.json.encode(record)
 
     def _mark_everything_dirty(self) -> None:
@@ -346,8 +347,9 @@ class Controller:
             self.unlink(key, WSCloseCode.GOING_AWAY, "the broker is shutting down")
 
     async def _send(self, agent: AgentKey, message: BrokerMessage) -> None:
-        if isinstance(message, PutView):
-            message = self._with_trunk_tokens(message, agent.name)
+        match message:
+            case PutView() | PutRelay():
+                message = replace(message, targets=self._with_trunk_tokens(message.targets, agent.name))
         payload = encode(message)
         if (link := self._links.get(agent)) is not None:
             link.send(payload)
@@ -357,15 +359,12 @@ class Controller:
         except StoreUnavailable:
             log.warning("command lost: agent not connected here", agent=str(agent))
 
-    def _with_trunk_tokens(self, view: PutView, node: str) -> PutView:
+    def _with_trunk_tokens(self, targets: list[TrunkTarget], source: str) -> list[TrunkTarget]:
         ttl_s, now = self.settings.trunk_token_ttl_s, self.unix_now()
-        targets = [
-            msgspec.structs.replace(
-                target, token=self.authority.mint(AUDIENCE_TRUNK, node, ttl_s, now, edge=target.edge)
-            )
-            for target in view.targets
+        return [
+            replace(target, token=self.authority.mint(AUDIENCE_TRUNK, source, ttl_s, now, edge=target.edge))
+            for target in targets
         ]
-        return msgspec.structs.replace(view, targets=targets)
 
     async def tick(self) -> None:
         """Let the core notice that time has passed."""

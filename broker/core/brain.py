@@ -223,12 +223,15 @@ def _relink(state: State, now: float) -> None:
     for view in state.views.values():
         view.sessions = {s.session for s in state.sessions.values() if s.view == view.view}
         view.give_up_at = view.start_by = None
+        view.missing = {}
         if view.node is not None and view.node in state.nodes:
             state.ledger.add(node_pool(view.node), view.view, view.claimed, view.fence)
         else:
             view.node, view.fence, view.started = None, 0, False
             views.search(state, view, now)
     state.views = {name: view for name, view in state.views.items() if view.sessions}
+    for view in state.views.values():
+        views.plan_tree(state, view)
     for room in state.rooms.values():
         room.sessions = {s.session for s in state.sessions.values() if s.room == room.room}
         room.views = {v.view for v in state.views.values() if v.room == room.room}

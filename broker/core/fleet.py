@@ -27,8 +27,10 @@ from broker.protocol import (
     EndReason,
     NodeHeartbeat,
     ParticipantChanged,
+    PutRelay,
     RegisterEdge,
     RegisterNode,
+    SourceLost,
     ViewerConnected,
     ViewerGone,
     ViewerReports,
@@ -96,6 +98,7 @@ def register_edge(state: State, message: RegisterEdge, now: float) -> None:
     _keep_drain(state, known, edge, now)
     state.edges[edge.edge] = edge
     _reconcile_edge(state, edge, set(message.sessions), now)
+    _reconcile_relays(state, edge, set(message.relays))
 
 
 def _reconcile_edge(state: State, edge: EdgeRecord, present: set[str], now: float) -> None:
@@ -108,8 +111,21 @@ def _reconcile_edge(state: State, edge: EdgeRecord, present: set[str], now: floa
             sessions.connected(state, session)
         elif session.connected:
             sessions.connection_lost(state, session, EndReason.CONNECTION_LOST, now)
-    for view in sorted({session.view for session in ours.values()}):
-        views.put_view(state, state.views[view])
+
+
+def _reconcile_relays(state: State, edge: EdgeRecord, relays: set[str]) -> None:
+    """Everybody whose tree has this edge is told again whom to feed; what else it passes on it shall not."""
+    names = {view.view for view in views.views_over(state, edge.edge)}
+    names |= {session.view for session in state.sessions.values() if session.edge == edge.edge}
+    ours = {name: state.views[name] for name in sorted(names)}
+    for stream in sorted(relays - ours.keys()):
+        known = state.views.get(stream)
+        fence = known.highest_fence if known is not None else 0
+        state.emit(Send(edge.key, PutRelay(stream=stream, fence=fence)))
+    for name, view in ours.items():
+        if name in relays:
+            view.told.setdefault(edge.edge, set())
+        views.put_feeds(state, view)
 
 
 def _keep_drain(state: State, known: AgentRecord | None, agent: AgentRecord, now: float) -> None:
@@ -176,6 +192,10 @@ def edge_message(state: State, edge: EdgeRecord, message: object, now: float) ->
             _viewer_gone(state, edge, message, now)
         case ViewerReports():
             _viewer_reports(state, edge, message)
+        case SourceLost():
+            view = state.views.get(message.stream)
+            if view is not None:
+                views.source_lost(state, view, edge.edge, now)
         case DrainRequested():
             _drain_requested(state, edge, message, now)
         case _:
@@ -209,6 +229,8 @@ def disconnected(state: State, key: AgentKey, now: float) -> None:
         return
     agent.connected = False
     agent.lost_at = now + state.settings.reconnect_grace_s
+    if isinstance(agent, EdgeRecord):
+        views.edge_silenced(state, agent, now)
 
 
 def excuse_stall(state: State, now: float) -> None:
@@ -248,6 +270,13 @@ def _lost(state: State, agent: AgentRecord, now: float) -> None:
         case EdgeRecord():
             for session in [s for s in state.sessions.values() if s.edge == agent.edge]:
                 sessions.connection_lost(state, session, EndReason.EDGE_LOST, now)
+            _replan_over(state, agent)
+
+
+def _replan_over(state: State, edge: EdgeRecord) -> None:
+    """The edge's standing has changed: what hangs below it may have to hang elsewhere."""
+    for view in views.views_over(state, edge.edge):
+        views.replan(state, view)
 
 
 def _abandon_node(state: State, room: RoomRecord, node: NodeRecord, now: float) -> None:
@@ -272,6 +301,7 @@ def _forget(state: State, agent: AgentRecord, now: float) -> None:
         case EdgeRecord():
             if not state.ledger.claimed(edge_pool(agent.edge)):
                 del state.edges[agent.edge]
+                _replan_over(state, agent)
 
 
 # --- Drain ----------------------------------------------------------------------------------------------
@@ -285,6 +315,8 @@ def drain(state: State, key: AgentKey, deadline_s: float, now: float) -> None:
     if agent.state is not AgentState.LOST:
         agent.state = AgentState.DRAINING
     state.emit(Send(key, Drain(deadline_s=deadline_s)))
+    if isinstance(agent, EdgeRecord):
+        _replan_over(state, agent)
     advance_drains(state, now)
 
 

@@ -176,9 +176,8 @@ def _largest_that_fits(wished: Picture, free: int, ladder: PictureLadder) -> Pic
 
 
 def _edges_for(state: State, view: ViewRecord) -> list[EdgeOffer]:
-    """Every ready edge; those fed already once the view feeds as many as a node may."""
-    fed = {target.edge for target in views.view_targets(state, view)}
-    return state.edge_offers(fed if len(fed) >= state.settings.max_targets else None)
+    """Every ready edge; those that show the view already once it reaches as many as it can."""
+    return state.edge_offers(set(view.parents) if views.is_spread(state, view) else None)
 
 
 def _claim_edge(state: State, session: SessionRecord, placement: Placement) -> None:
@@ -382,6 +381,7 @@ def _release_edge(state: State, session: SessionRecord) -> None:
 def _remove_view(state: State, room: RoomRecord, view: ViewRecord) -> None:
     views.let_go(state, view)
     views.drop_previous(state, view)
+    views.end_relays(state, view)
     del state.views[view.view]
     room.views.discard(view.view)
     state.persist(view)

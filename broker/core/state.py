@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from msgspec import Struct
 
+from broker.core.cascade import Limits, Parents
 from broker.core.effects import AgentKey, AgentKind, Collection, Effect, Persist
 from broker.core.ledger import Ledger
 from broker.core.picture import Picture, PictureLadder, PictureLimits
@@ -53,8 +54,10 @@ class CoreSettings:
     """How long a node may take from the first connected viewer to its first picture."""
     max_placement_tries: int = 3
     max_rooms: int = 10_000
-    max_targets: int = 64
-    """Edges one view may feed; the limit of `PutView.targets`."""
+    fan_out: Limits = field(default_factory=lambda: Limits(node_fan_out=4, edge_fan_out=8))
+    """How many edges a node feeds with one view, and how many an edge; at most 64, the limit of `targets`."""
+    source_lost_counts_s: float = 2.0
+    """For how long an edge's word that its source is gone stands against that source, should its own line break."""
     picture: PictureLimits = field(default_factory=PictureLimits)
     ladder: PictureLadder = field(default_factory=PictureLadder)
 
@@ -121,7 +124,9 @@ class ViewRecord(Struct, kw_only=True):
 
     `wished` is what its viewers would get if capacity were plenty, `picture` what they get; `claimed` are the
     milliunits reserved for it, which a picture of another shape may not use up.
-    `fed` are the edges its node was last told to feed. `shown_fence` is the lowest fence edges may show,
+    `parents` is the tree by which its frames reach the edges, and `root`, if there is one, the only edge that its node
+    feeds. `told` are the edges that each parent was last told to feed, the node under the empty name. `missing` are
+    edges that have lost their source, and when they said so. `shown_fence` is the lowest fence edges may show,
     `highest_fence` the newest ever given for this view.
     """
 
@@ -142,7 +147,10 @@ class ViewRecord(Struct, kw_only=True):
     give_up_at: float | None = None
     start_by: float | None = None
     previous: list[Holding] = []
-    fed: set[str] = set()
+    root: str | None = None
+    parents: Parents = {}
+    told: dict[str, set[str]] = {}
+    missing: dict[str, float] = {}
 
 
 class _Agent(Struct, kw_only=True):

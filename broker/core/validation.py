@@ -1,5 +1,6 @@
 """What must always hold of the state. Tests call `validate_state` after every step."""
 
+from broker.core import views
 from broker.core.state import RoomRecord, State, ViewRecord, edge_pool, node_pool
 from broker.protocol import Mode, SessionState
 
@@ -59,6 +60,27 @@ def _validate_view(state: State, view: ViewRecord) -> None:
     _require(view.node is None or view.picture.milliunits <= view.claimed, f"view {name} got more than was claimed")
     _require(all(h.node != view.node for h in view.previous), f"view {name} moves to where it was")
     _require(view.node is None or view.fence == view.highest_fence, f"view {name}: fence went back")
+    _validate_tree(state, view)
+
+
+def _validate_tree(state: State, view: ViewRecord) -> None:
+    name, parents, limits = view.view, view.parents, state.settings.fan_out
+    needed = views.edges_of(state, view)
+    _require(parents.keys() == needed, f"view {name} reaches {sorted(parents)}, it is needed on {sorted(needed)}")
+    for edge in parents:
+        above, steps = parents[edge], 0
+        while above is not None and steps <= len(parents):
+            _require(above in parents, f"view {name}: edge {edge} hangs below {above}, which is not fed")
+            above, steps = parents[above], steps + 1
+        _require(above is None, f"view {name}: edge {edge} is fed in a circle")
+    width = limits.node_fan_out if view.root is None else 1
+    _require(len(views.children_of(view, None)) <= width, f"view {name}: its node feeds too many edges")
+    for edge in parents:
+        count = len(views.children_of(view, edge))
+        _require(count <= limits.edge_fan_out, f"view {name}: edge {edge} feeds {count} others")
+    for parent, told in view.told.items() if view.fence else ():
+        fed = set(views.children_of(view, parent or None))
+        _require(told == fed, f"view {name}: {parent or 'its node'} was told to feed {told}, not {fed}")
 
 
 def _validate_ledger(state: State) -> None:

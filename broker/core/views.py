@@ -11,16 +11,19 @@ from typing import NamedTuple
 from msgspec import structs
 
 from broker.core import publishing
+from broker.core.cascade import Seat, Standing, plan, reach
 from broker.core.effects import AgentKey, AgentKind, Claim, Release, Send, ViewMoved
 from broker.core.picture import Picture, fit, within_budget
 from broker.core.placement import NodeOffer, PlacementRequest, usable_nodes_for
 from broker.core.refusals import Refusal
-from broker.core.state import Holding, RoomRecord, SessionRecord, State, ViewRecord, node_pool
+from broker.core.state import EdgeRecord, Holding, RoomRecord, SessionRecord, State, ViewRecord, edge_pool, node_pool
 from broker.protocol import (
+    AgentState,
     DropParticipant,
     DropView,
     DropWorld,
     PutParticipant,
+    PutRelay,
     PutSession,
     PutView,
     PutWorld,
@@ -109,6 +112,8 @@ def drop_participant(state: State, room: RoomRecord, session: SessionRecord) -> 
 def put_view(state: State, view: ViewRecord) -> None:
     """Tell the view's node what to draw and which edges to feed; the shell adds the trunk tokens."""
     targets = view_targets(state, view)
+    if not targets:
+        view.told.pop(NODE, None)
     if view.node is None or view.fence == 0 or not targets:
         return
     message = PutView(
@@ -127,19 +132,139 @@ def put_view(state: State, view: ViewRecord) -> None:
         targets=targets,
     )
     state.emit(Send(node_key(view.node), message))
-    view.fed = {target.edge for target in targets}
+    view.told[NODE] = {target.edge for target in targets}
+
+
+# --- The tree -------------------------------------------------------------------------------------------
+
+NODE = ""
+"""Stands for the node among the parents that were told whom to feed."""
 
 
 def refeed(state: State, view: ViewRecord) -> None:
-    """Tell the view's node if the edges it must feed have changed."""
-    if {target.edge for target in view_targets(state, view)} != view.fed:
+    """The edges that show the view may have changed."""
+    if edges_of(state, view) != view.parents.keys() or view.root != publishing.edge_of(state, view):
+        replan(state, view)
+
+
+def replan(state: State, view: ViewRecord) -> None:
+    """Choose the tree anew and tell those whose part in it has changed, first those who feed more than before."""
+    plan_tree(state, view)
+    wanted = {parent: set(children_of(view, parent or None)) for parent in {NODE, *view.parents, *view.told}}
+    changed = [parent for parent in wanted if wanted[parent] != view.told.get(parent, set())]
+    for parent in sorted(changed, key=lambda name: (not wanted[name] - view.told.get(name, set()), name)):
+        feed(state, view, parent or None)
+    state.persist(view)
+
+
+def feed(state: State, view: ViewRecord, parent: str | None) -> None:
+    """Tell an edge, or the node, whom to feed."""
+    if parent is None:
         put_view(state, view)
+    elif view.fence:
+        targets = view_targets(state, view, parent)
+        state.emit(Send(edge_key(parent), PutRelay(stream=view.view, fence=view.fence, targets=targets)))
+        view.told[parent] = {target.edge for target in targets}
+        if not targets:
+            del view.told[parent]
 
 
-def view_targets(state: State, view: ViewRecord) -> list[TrunkTarget]:
-    """The edges whose viewers watch this view, in order of name, without tokens."""
-    names = sorted({edge for s in view.sessions if (edge := state.sessions[s].edge) is not None})
-    return [TrunkTarget(edge=name, url=state.edges[name].trunk_url, token="") for name in names if name in state.edges]
+def plan_tree(state: State, view: ViewRecord) -> None:
+    """Choose by which way the view reaches each of its edges."""
+    node = state.nodes.get(view.node) if view.node is not None else None
+    view.root = publishing.edge_of(state, view)
+    seats = [_seat(state, view, state.edges[name]) for name in sorted(edges_of(state, view))]
+    region = node.region if node is not None else None
+    planned = plan(seats, region, state.settings.fan_out, previous=view.parents, root=view.root)
+    view.missing = {edge: at for edge, at in view.missing.items() if planned.get(edge, "") == view.parents.get(edge)}
+    view.parents = planned
+
+
+def _seat(state: State, view: ViewRecord, edge: EdgeRecord) -> Seat:
+    return Seat(
+        edge=edge.edge,
+        region=edge.region,
+        free=edge.capacity - state.ledger.claimed(edge_pool(edge.edge)),
+        standing=_standing(view, edge),
+    )
+
+
+def _standing(view: ViewRecord, edge: EdgeRecord) -> Standing:
+    """Whether the edge may feed others. Its line may break for a moment, but not those of its children with it."""
+    if edge.state is AgentState.LOST:
+        return Standing.GONE
+    if edge.state is not AgentState.READY:
+        return Standing.LEAVES
+    if edge.connected:
+        return Standing.FEEDS
+    is_missed = any(view.parents.get(child) == edge.edge for child in view.missing)
+    return Standing.GONE if is_missed else Standing.KEEPS
+
+
+def edges_of(state: State, view: ViewRecord) -> set[str]:
+    """The edges that need the view: those of its viewers and of its publisher."""
+    names = {state.sessions[name].edge for name in view.sessions}
+    return {name for name in names if name is not None and name in state.edges}
+
+
+def children_of(view: ViewRecord, parent: str | None) -> list[str]:
+    """The edges that this edge, or the node, feeds, in order of name."""
+    return sorted(edge for edge, above in view.parents.items() if above == parent)
+
+
+def view_targets(state: State, view: ViewRecord, parent: str | None = None) -> list[TrunkTarget]:
+    """Where an edge, or the node, sends the view; without tokens."""
+    names = children_of(view, parent)
+    return [TrunkTarget(edge=name, url=state.edges[name].trunk_url, token="") for name in names]
+
+
+def is_spread(state: State, view: ViewRecord) -> bool:
+    """Whether the view reaches as many edges as a tree holds."""
+    return len(view.parents) >= reach(state.settings.fan_out, rooted=view.root is not None)
+
+
+def put_feeds(state: State, view: ViewRecord) -> None:
+    """Tell the node and all edges that pass the view on whom to feed, whatever they were told before."""
+    plan_tree(state, view)
+    for parent in sorted({NODE, *view.told, *(above for above in view.parents.values() if above is not None)}):
+        feed(state, view, parent or None)
+
+
+def end_relays(state: State, view: ViewRecord) -> None:
+    """The view is over: nobody passes it on any longer."""
+    for parent in sorted(view.told.keys() - {NODE}):
+        state.emit(Send(edge_key(parent), PutRelay(stream=view.view, fence=view.highest_fence)))
+    view.told, view.parents = {}, {}
+
+
+def source_lost(state: State, view: ViewRecord, edge: str, now: float) -> None:
+    """An edge gets the view no longer. If its parent cannot be heard either, two have seen it: it is gone.
+
+    Otherwise the parent is told once more, in case the two have misunderstood each other.
+    """
+    if edge not in view.parents:
+        return
+    view.missing[edge] = now
+    above = view.parents[edge]
+    parent = state.edges.get(above) if above is not None else state.nodes.get(view.node or NODE)
+    if parent is not None and parent.connected:
+        feed(state, view, above)
+    elif above is not None:
+        replan(state, view)
+
+
+def edge_silenced(state: State, edge: EdgeRecord, now: float) -> None:
+    """The edge's line to the broker broke. Those it fed and that have just missed it get another parent at once."""
+    oldest = now - state.settings.source_lost_counts_s
+    for view in views_over(state, edge.edge):
+        view.missing = {child: at for child, at in view.missing.items() if at >= oldest}
+        if any(view.parents.get(child) == edge.edge for child in view.missing):
+            replan(state, view)
+
+
+def views_over(state: State, edge: str) -> list[ViewRecord]:
+    """The views whose tree this edge is part of, in order of name."""
+    return [view for _, view in sorted(state.views.items()) if edge in view.parents]
 
 
 def reshape(state: State, view: ViewRecord, wished: Picture) -> None:
@@ -183,7 +308,7 @@ def granted(state: State, view: ViewRecord, fence: int) -> None:
     room = state.rooms[view.room]
     if room.world_node != room.node:
         put_world(state, room)
-    put_view(state, view)
+    put_feeds(state, view)
     state.persist(view)
     if moved and view.node is not None:
         state.emit(ViewMoved(view.view, view.node))

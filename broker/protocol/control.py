@@ -47,6 +47,8 @@ class RegisterEdge(Tagged, frozen=True):
     trunk_url: Url
     sessions: list[Identifier] = []
     """Sessions with a connected viewer, so that a broker that lost its state learns them anew."""
+    relays: list[Identifier] = []
+    """Streams it passes on to other edges."""
 
 
 class ViewHolding(Message, frozen=True):
@@ -102,6 +104,12 @@ class ViewerReports(Tagged, frozen=True):
     reports: Annotated[list[ViewerReport], Meta(max_length=5000)]
 
 
+class SourceLost(Tagged, frozen=True):
+    """From an edge: nobody feeds it `stream` any more, and it has viewers, or edges behind it, that wait for it."""
+
+    stream: Identifier
+
+
 class ParticipantChanged(Tagged, frozen=True):
     """A node tells what a participant did in the world that the API shows: hand raised or lowered."""
 
@@ -131,6 +139,7 @@ AgentMessage = (
     | ViewerConnected
     | ViewerGone
     | ViewerReports
+    | SourceLost
     | ParticipantChanged
     | DrainRequested
 )
@@ -184,7 +193,7 @@ class DropParticipant(Tagged, frozen=True):
 
 
 class TrunkTarget(Message, frozen=True):
-    """An edge a view's frames must reach, with a token that edge accepts from this node."""
+    """An edge a view's frames must reach, with a token that edge accepts from this source."""
 
     edge: Identifier
     url: str
@@ -243,6 +252,14 @@ class PutSession(Tagged, frozen=True):
     """Of the join or publish token that made the session: its bearer may act for it, as that of the session token."""
 
 
+class PutRelay(Tagged, frozen=True):
+    """To an edge: pass `stream` on to `targets`, as their source under `fence`. Repeated it updates, empty it ends."""
+
+    stream: Identifier
+    fence: Count
+    targets: Annotated[list[TrunkTarget], Meta(max_length=64)] = []
+
+
 class DropSession(Tagged, frozen=True):
     """To an edge: end this viewer and tell them why."""
 
@@ -267,6 +284,7 @@ BrokerMessage = (
     | DropView
     | PutSession
     | DropSession
+    | PutRelay
     | Drain
 )
 

@@ -91,6 +91,10 @@ class BrokerClient:
         """Move a node's sessions away. Raises `Refused`."""
         await self._request("POST", f"/v1/nodes/{node}/drain", DrainRequest(deadline_s=deadline_s), self._api_key)
 
+    async def drain_edge(self, edge: str, deadline_s: float) -> None:
+        """Give an edge no new viewers, and no others to feed. Raises `Refused`."""
+        await self._request("POST", f"/v1/edges/{edge}/drain", DrainRequest(deadline_s=deadline_s), self._api_key)
+
     async def mint_token(self, room: str, request: TokenRequest) -> TokenGrant:
         """A join token for somebody. Raises `Refused`."""
         return await self._call("POST", f"/v1/rooms/{room}/tokens", TokenGrant, body=request, token=self._api_key)
@@ -102,6 +106,11 @@ class BrokerClient:
     async def join(self, room: str, request: JoinRequest, token: str = "") -> JoinGrant:
         """Join a room, with a token or as a guest. Raises `Refused`."""
         return await self._call("POST", f"/v1/rooms/{room}/join", JoinGrant, body=request, token=token)
+
+    async def resume(self, grant: JoinGrant, request: JoinRequest) -> JoinGrant:
+        """Get a new grant after the connection was lost. Raises `Refused`."""
+        path = f"/v1/sessions/{grant.session}/resume"
+        return await self._call("POST", path, JoinGrant, body=request, token=grant.session_token)
 
     async def leave(self, grant: JoinGrant) -> None:
         """End a session."""

@@ -2,12 +2,13 @@
 
 One WebSocket a pair of processes. The process that dials is the *source*: a render node, or in a cascade the
 edge nearer to it. The one that accepts is the *sink*: an edge. `framing` is the wire format and needs no I/O,
-`dialer` and `acceptor` are the two ends.
+`dialer` and `acceptor` are the two ends, and `pool` holds a source's trunks.
 """
 
 from edge.trunk.acceptor import SinkHandler, TrunkAcceptor, TrunkConnection
 from edge.trunk.dialer import OutgoingStream, SourceHandler, TrunkDialer
 from edge.trunk.framing import (
+    MAX_HOPS,
     MAX_LAYERS,
     MAX_PAYLOAD_BYTES,
     MAX_STATE_BYTES,
@@ -23,8 +24,11 @@ from edge.trunk.framing import (
     ViewerInput,
     ViewerPresence,
 )
+from edge.trunk.pool import LINGER_S, TrunkPool
 
 __all__ = [
+    "LINGER_S",
+    "MAX_HOPS",
     "MAX_LAYERS",
     "MAX_PAYLOAD_BYTES",
     "MAX_STATE_BYTES",
@@ -41,6 +45,7 @@ __all__ = [
     "TrunkConnection",
     "TrunkDialer",
     "TrunkError",
+    "TrunkPool",
     "ViewerAudio",
     "ViewerEvent",
     "ViewerInput",

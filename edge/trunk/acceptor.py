@@ -111,8 +111,7 @@ class TrunkConnection:
             self._channels.clear()
 
     def _send(self, message: bytes) -> None:
-        self._link.outbox.put(message)
-        self._link.wake()
+        self._link.send(message)
 
     def _take(self, frame: Frame) -> None:
         if frame.kind is Kind.OPEN:

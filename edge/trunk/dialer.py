@@ -75,12 +75,23 @@ class OutgoingStream:
         self.accepted = False
         self._sequences: dict[int, int] = {}
 
-    def send(self, payload: bytes, *, flags: int, capture_time_us: int, input_sequence: int, layer: int = 0) -> bool:
+    def send(
+        self,
+        payload: bytes | memoryview,
+        *,
+        flags: int,
+        capture_time_us: int,
+        input_sequence: int,
+        layer: int = 0,
+        temporal: int = 0,
+    ) -> bool:
         """Send one encoded frame. Returns False if it was dropped; the next one of its layer must be a keyframe."""
         if not self.accepted:
             return False
         sequence = self._sequences[layer] = self._sequences.get(layer, 0) + 1
-        frame = Frame(Kind.FRAME, self.channel, payload, flags, sequence, layer, 0, capture_time_us, input_sequence)
+        frame = Frame(
+            Kind.FRAME, self.channel, payload, flags, sequence, layer, temporal, capture_time_us, input_sequence
+        )
         return self._dialer.send_frame(frame)
 
     def send_event(self, body: bytes, session: str | None = None) -> None:
@@ -162,8 +173,7 @@ class TrunkDialer:
     def send_message(self, message: bytes) -> None:
         """Queue a packed control message; dropped while the line is down, as a reconnect starts afresh."""
         if self.connected:
-            self._link.outbox.put(message)
-            self._link.wake()
+            self._link.send(message)
 
     def send_sound(self, message: bytes) -> None:
         """Queue a packed message of sound; dropped while the line is down or slow."""

@@ -42,6 +42,8 @@ MAX_AUDIO_SESSIONS = 1000
 MAX_SESSION_NAME_BYTES = 64
 MAX_LAYERS = 4
 """Simulcast layers of one stream."""
+MAX_HOPS = 8
+"""Edges a stream may pass through before one."""
 
 
 class TrunkError(Exception):
@@ -112,6 +114,8 @@ class StreamOpen(Message, frozen=True):
     fps: Annotated[int, Meta(ge=0, le=240)] = 0
     layers: Annotated[list[LayerDescription], Meta(max_length=MAX_LAYERS)] = []
     """Lowest first; empty for a stream of one layer."""
+    path: Annotated[list[Identifier], Meta(max_length=MAX_HOPS)] = []
+    """The edges it has passed through, the source last; empty from a node. It must not come back to one of them."""
 
 
 class ViewerPresence(Message, frozen=True):

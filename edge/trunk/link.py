@@ -29,6 +29,15 @@ class TrunkLink:
         self.rtt_ms: float | None = None
         self._on_frame = on_frame
         self._wake = asyncio.Event()
+        self._overflow = asyncio.Event()
+
+    def send(self, message: bytes) -> None:
+        """Queue a control message; a peer that lets too many of them pile up is cut off, whoever sends the next."""
+        try:
+            self.outbox.put(message)
+        except TrunkError:
+            self._overflow.set()
+        self.wake()
 
     def wake(self) -> None:
         """The outbox has something new."""
@@ -36,7 +45,10 @@ class TrunkLink:
 
     async def run(self, socket: WebSocket) -> None:
         """Serve the connection until it ends. Raises `TrunkError` when the peer broke the rules."""
-        await run_until_first_ends(self._read(socket), self._write(socket), self._ping_forever())
+        self._overflow.clear()
+        await run_until_first_ends(
+            self._read(socket), self._write(socket), self._ping_forever(), self._watch_overflow()
+        )
 
     async def _read(self, socket: WebSocket) -> None:
         while True:
@@ -52,8 +64,7 @@ class TrunkLink:
 
     def _dispatch(self, frame: Frame) -> None:
         if frame.kind is Kind.PING:
-            self.outbox.put(pack(Frame(Kind.PONG, 0, bytes(frame.payload[:64]))))
-            self.wake()
+            self.send(pack(Frame(Kind.PONG, 0, bytes(frame.payload[:64]))))
         elif frame.kind is Kind.PONG:
             self._take_pong(frame)
         else:
@@ -70,9 +81,12 @@ class TrunkLink:
 
     async def _ping_forever(self) -> None:
         while True:
-            self.outbox.put(pack(Frame(Kind.PING, 0, _PING.pack(time.monotonic()))))
-            self.wake()
+            self.send(pack(Frame(Kind.PING, 0, _PING.pack(time.monotonic()))))
             await asyncio.sleep(PING_INTERVAL_S)
+
+    async def _watch_overflow(self) -> None:
+        await self._overflow.wait()
+        raise TrunkError("the peer has stopped reading")
 
     async def _write(self, socket: WebSocket) -> None:
         while True:

@@ -9,9 +9,14 @@ FILE_FUNCTIONS = ("io.BufferedReader.read", "io.TextIOWrapper.read", "os.stat", 
 """Reading /proc for the load and listing pages at start block for microseconds."""
 
 
+@pytest.fixture
+def scanned_modules() -> list[str]:
+    return ["broker", "edge", "render_farm", "client_demo"]
+
+
 @pytest.fixture(autouse=True)
-def blocking_calls_fail() -> Iterator[None]:
-    with blockbuster_ctx(scanned_modules=["broker", "edge", "render_farm", "client_demo"]) as blockbuster:
+def blocking_calls_fail(scanned_modules: list[str]) -> Iterator[None]:
+    with blockbuster_ctx(scanned_modules=scanned_modules) as blockbuster:
         for name in FILE_FUNCTIONS:
             blockbuster.functions[name].deactivate()
         yield

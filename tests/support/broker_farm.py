@@ -100,6 +100,7 @@ class Farm:
         max_viewers: int = 100,
         sessions: Sequence[str] = (),
         region: str = "r1",
+        relays: Sequence[str] = (),
         *,
         publishers: bool = True,
     ):
@@ -111,6 +112,7 @@ class Farm:
             public_url=f"https://{name}.example",
             trunk_url=f"wss://{name}.example/trunk",
             sessions=list(sessions),
+            relays=list(relays),
         )
         return self.carry_out(self.brain.register(message, self.now))
 

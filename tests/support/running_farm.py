@@ -19,13 +19,15 @@ ROOMS = {
 
 
 @asynccontextmanager
-async def running_farm(folder: Path, *, nodes: int = 1, flags: tuple[str, ...] = ()) -> AsyncIterator[Farm]:
+async def running_farm(
+    folder: Path, *, nodes: int = 1, edges: int = 1, flags: tuple[str, ...] = ()
+) -> AsyncIterator[Farm]:
     """A started farm with one room of each mode."""
-    broker, edge, *node_ports = free_ports(2 + nodes)
-    first = consecutive(node_ports[0], nodes)
+    broker, edge, node = free_ports(3)
+    first = consecutive(node, nodes)
     base = [
         f"broker.port={broker}",
-        f"edge.port={edge}",
+        f"edge.port={consecutive(edge, edges)}",
         f"node.port={first}",
         "node.renderer=cpu",
         "node.units=16",
@@ -33,7 +35,7 @@ async def running_farm(folder: Path, *, nodes: int = 1, flags: tuple[str, ...] =
         "log.format=json",
     ]
     config = reachable(configuration.load(environment={}, flags=[*base, *flags]))
-    async with Farm(FarmSettings(config, folder, nodes)) as farm:
+    async with Farm(FarmSettings(config, folder, nodes, edges)) as farm:
         async with BrokerClient(farm.broker_url, farm.api_key) as client:
             for room in ROOMS.values():
                 await client.create_room(room)

@@ -2,7 +2,9 @@
 
 import math
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given
 
 from broker.token_bucket import TokenBucket
 from edge.adaptation import (
@@ -13,6 +15,7 @@ from edge.adaptation import (
     START_BITRATE_BPS,
     LineEstimate,
     LineReport,
+    WeightedBitrate,
     highest_layer_bps,
     least_bitrates_bps,
     stream_bitrate_bps,
@@ -168,6 +171,16 @@ def test_one_viewers_line_decides_alone_but_not_among_many() -> None:
     assert stream_bitrate_bps([3e5]) == 3e5
     assert stream_bitrate_bps([2e5] + [3e6] * 99) == 3e6
     assert stream_bitrate_bps([]) is None
+
+
+@given(
+    st.lists(st.floats(1e5, 2e7), max_size=20),
+    st.lists(st.tuples(st.floats(1e5, 2e7), st.integers(0, 50)), max_size=6),
+)
+def test_edge_speaks_for_as_many_lines_as_it_has_viewers(here, elsewhere) -> None:
+    weighted = [WeightedBitrate(bps, viewers) for bps, viewers in elsewhere]
+    one_by_one = [*here, *(bps for bps, viewers in elsewhere for _ in range(viewers))]
+    assert stream_bitrate_bps(here, weighted) == stream_bitrate_bps(one_by_one)
 
 
 def test_bucket_allows_its_rate_and_its_burst() -> None:

@@ -6,12 +6,16 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from broker.core.cascade import Limits
 from broker.core.refusals import Refusal
+from broker.core.state import CoreSettings
 from broker.core.validation import validate_state
 from broker.protocol import (
     DrainRequested,
     EndReason,
     Mode,
+    Probe,
+    SourceLost,
     ViewerConnected,
     ViewerGone,
     ViewFailed,
@@ -21,14 +25,14 @@ from broker.protocol import (
 from tests.support.broker_farm import Farm, edge_key, node_key
 
 NODES = ["n1", "n2", "n3"]
-EDGES = ["e1", "e2"]
+EDGES = ["e1", "e2", "e3", "e4"]
 ROOMS = {"walk": Mode.EXPLORE, "relic": Mode.GALLERY, "hall": Mode.CONFERENCE}
 
 
 class BrokerMachine(RuleBasedStateMachine):
     @initialize()
     def build(self) -> None:
-        self.farm = Farm()
+        self.farm = Farm(CoreSettings(fan_out=Limits(node_fan_out=1, edge_fan_out=1)))
         for name, mode in ROOMS.items():
             self.farm.room(name, mode=mode, empty_timeout_s=0)
 
@@ -43,11 +47,15 @@ class BrokerMachine(RuleBasedStateMachine):
         mine = [s.session for s in self.farm.state.sessions.values() if s.edge == name and s.connected]
         self.farm.edge(name, max_viewers=5, sessions=mine if keeps else [])
 
-    @rule(room=st.sampled_from(sorted(ROOMS)), taken=st.lists(st.sampled_from(["node:n1", "edge:e1"]), max_size=2))
-    def someone_joins(self, room, taken):
+    @rule(
+        room=st.sampled_from(sorted(ROOMS)),
+        near=st.sampled_from(EDGES),
+        taken=st.lists(st.sampled_from(["node:n1", "edge:e1"]), max_size=2),
+    )
+    def someone_joins(self, room, near, taken):
         self.farm.refuse_pools = list(taken)
         with contextlib.suppress(Refusal):
-            self.farm.join(room)
+            self.farm.join(room, probes=[Probe(edge=near, rtt_ms=1.0)])
         self.farm.refuse_pools = []
 
     def pick(self, data, things: dict):
@@ -103,6 +111,13 @@ class BrokerMachine(RuleBasedStateMachine):
             self.farm.carry_out(self.farm.brain.cancel_drain(key))
         elif agents[name].connected:
             self.farm.say(key, DrainRequested(deadline_s=3.0, cancelled=what == "stay"))
+
+    @precondition(lambda self: self.farm.state.views)
+    @rule(data=st.data(), name=st.sampled_from(EDGES))
+    def edge_misses_its_source(self, data, name):
+        edge = self.farm.state.edges.get(name)
+        if edge is not None and edge.connected:
+            self.farm.say(edge.key, SourceLost(stream=self.pick(data, self.farm.state.views)))
 
     @precondition(lambda self: list(self.farm.state.ledger.entries()))
     @rule(data=st.data())

@@ -18,7 +18,7 @@ def test_single_encoding_is_the_only_layer():
     publication = Publication(Codec.VP8, 1)
     assert not publication.note(vp8(0, 1280))
     assert publication.frame(vp8(0, 1280)).layer == 0
-    assert publication.layers() == []
+    assert publication.description("v1").layers == []
 
 
 @pytest.mark.parametrize("widths", [(320, 640, 1280), (1280, 640, 320)])
@@ -47,6 +47,6 @@ def test_pictures_without_a_size_say_nothing_of_the_order():
 
 
 def test_layers_are_described_from_the_lowest():
-    bitrates = [layer.max_bitrate_bps for layer in Publication(Codec.VP8, 3).layers()]
+    bitrates = [layer.max_bitrate_bps for layer in Publication(Codec.VP8, 3).description("v1").layers]
     assert bitrates == sorted(bitrates)
-    assert len(Publication(Codec.VP8, 2).layers()) == 2
+    assert len(Publication(Codec.VP8, 2).description("v1").layers) == 2

@@ -83,6 +83,29 @@ def test_required_fence_refuses_sources_that_are_not_shown() -> None:
     assert shown.require_fence(2) == []
 
 
+def test_of_two_sources_with_one_fence_the_later_takes_over_at_its_keyframe() -> None:
+    switch, a = opened(1)
+    a.play(0.0, keyframe=True)
+    assert switch.open("b", 1) is None
+    assert switch.owner == "b", "input goes where the stream will come from"
+    b = Player(switch, "b")
+    assert a.play(0.03, keyframe=True)[0] is not None
+    assert b.play(0.03)[0] is None
+    picture, superseded = b.play(0.06, keyframe=True)
+    assert picture is not None
+    assert superseded == ["a"]
+
+
+def test_earlier_source_does_not_take_the_picture_back() -> None:
+    switch, _a = opened(1)
+    switch.open("b", 1)
+    switch.open("c", 1)
+    c, b = Player(switch, "c"), Player(switch, "b")
+    c.play(0.0, keyframe=True)
+    assert b.play(0.1, keyframe=True)[0] is None
+    assert switch.shown == "c"
+
+
 def test_picture_goes_on_when_the_owner_is_lost_before_its_keyframe() -> None:
     switch, a = opened(1)
     a.play(0.0, keyframe=True)

@@ -1,4 +1,4 @@
-"""The node's trunks: one to each edge that shows its views, opened when needed and closed when not."""
+"""A source's trunks: one to each edge it feeds, opened when needed and closed when not."""
 
 import asyncio
 import time
@@ -6,10 +6,13 @@ import time
 import aiohttp
 
 from broker.protocol import TrunkTarget
-from edge.trunk import OutgoingStream, SourceHandler, StreamOpen, TrunkDialer
+from edge.trunk.dialer import OutgoingStream, SourceHandler, TrunkDialer
+from edge.trunk.framing import StreamOpen
 
 IDLE_CLOSE_S = 10.0
 """A trunk without streams stays open this long: the next visitor is spared the handshake."""
+LINGER_S = 2.0
+"""How long a stream goes on to an edge that is to get it from elsewhere, unless that edge refuses it sooner."""
 
 
 class _Trunk:
