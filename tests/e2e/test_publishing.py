@@ -70,7 +70,7 @@ async def test_player_that_knows_one_url_and_one_token_watches_the_stage(farm: F
         await client.create_room(RoomCreate(room="foyer", mode=Mode.CONFERENCE))
         token = (await client.mint_token("foyer", TokenRequest(identity="tv", display_name="Screen"))).token
         player = RTCPeerConnection(RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
-        video = player.addTransceiver("video", direction="recvonly").receiver.track
+        receiver = player.addTransceiver("video", direction="recvonly").receiver
         await player.setLocalDescription(await player.createOffer())
         headers = {"Authorization": f"Bearer {token}"}
         async with ClientSession(headers=headers) as http:
@@ -81,7 +81,7 @@ async def test_player_that_knows_one_url_and_one_token_watches_the_stage(farm: F
                 await player.setRemoteDescription(RTCSessionDescription(await answer.text(), "answer"))
                 resource = answer.headers["Location"]
             async with asyncio.timeout(15):
-                assert (await video.recv()).width > 0
+                assert (await receiver.track.recv()).width > 0
             async with http.delete(resource) as gone:
                 assert gone.status == 200
         await player.close()

@@ -4,15 +4,21 @@ python -m tests.support.whip_publisher URL TOKEN FIRST_NUMBER
 """
 
 import asyncio
+import datetime
+import ssl
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
+from cryptography.hazmat.primitives import serialization
 
+from edge.identity import make_identity
 from render_farm import barcode
 from render_farm.renderer.interface import PixelLayout, PlanarFrame
 
@@ -39,7 +45,10 @@ def tone(number: int) -> av.AudioFrame:
 
 def publish(url: str, token: str, first: int) -> None:
     """Publish in real time until the process is ended."""
-    with av.open(url, "w", format="whip", options={"authorization": token}) as output:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        av.open(url, "w", format="whip", options={"authorization": token, **identity(folder)}) as output,
+    ):
         options = {"profile": "baseline", "preset": "ultrafast", "tune": "zerolatency", "bf": "0", "g": str(FPS)}
         video = output.add_stream("libx264", rate=FPS, options=options)
         video.width, video.height, video.pix_fmt, video.bit_rate = WIDTH, HEIGHT, "yuv420p", 1_000_000
@@ -51,6 +60,17 @@ def publish(url: str, token: str, first: int) -> None:
             shown.pts, shown.time_base = number, Fraction(1, FPS)
             output.mux(video.encode(shown))
             output.mux(audio.encode(tone(number)))
+
+
+def identity(folder: str) -> dict[str, str]:
+    """The muxer's options for a P-256 certificate: with GnuTLS it would make one on a curve WebRTC does not know."""
+    certificate, private = make_identity(datetime.datetime.now(datetime.UTC))
+    key = serialization.load_der_private_key(private, None)
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    cert_file, key_file = Path(folder, "certificate.pem"), Path(folder, "key.pem")
+    cert_file.write_text(ssl.DER_cert_to_PEM_cert(certificate))
+    key_file.write_bytes(pem)
+    return {"cert_file": str(cert_file), "key_file": str(key_file)}
 
 
 @asynccontextmanager
