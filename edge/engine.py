@@ -1,7 +1,8 @@
 """What a media engine is: it ends WebRTC connections, fans encoded frames out to them, and takes those of publishers.
 
 Calls cross this boundary in batches: one `send` a frame however many people watch, one `statistics` array a
-second for all viewers. A handler is told what viewers and publishers do. Implementations: `aiortc_engine` (pip only), `native`.
+second for all viewers. A handler is told what viewers and publishers do. Implementations: `aiortc_engine` (pip only),
+`native`.
 """
 
 import re

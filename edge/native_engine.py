@@ -1,7 +1,8 @@
 """The media engine: Rust threads that share nothing while they send, behind one call a picture.
 
 One UDP port for all viewers and publishers, and the same port over TCP for those whose network blocks UDP. What they
-do comes back in batches through a descriptor that the event loop watches. `edge/native` is the source, `_native.pyi` its surface.
+do comes back in batches through a descriptor that the event loop watches. `edge/native` is the source, `_native.pyi`
+its surface.
 """
 
 import asyncio

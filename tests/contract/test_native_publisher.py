@@ -23,6 +23,7 @@ from tests.contract.test_native_engine import engine
 from tests.support.browser import launched
 from tests.support.drawn import BARS, NUMBERS, read_number, video_frame
 
+
 def published(session: str = "p1", codec: Codec = Codec.VP8, **more) -> PublisherSettings:
     return PublisherSettings(session, codec, **more)
 
@@ -183,7 +184,9 @@ async def test_offers_of_viewers_and_of_other_codecs_are_refused_with_a_reason()
 
 
 @asynccontextmanager
-async def endpoint(media: NativeEngine, publisher: PublisherSettings) -> AsyncIterator[tuple[str, list[PublisherAnswer]]]:
+async def endpoint(
+    media: NativeEngine, publisher: PublisherSettings
+) -> AsyncIterator[tuple[str, list[PublisherAnswer]]]:
     """The least of a WHIP endpoint (RFC 9725, section 4.2), and the answers it gave."""
     answers: list[PublisherAnswer] = []
 

@@ -35,9 +35,7 @@ def identity(folder: str) -> dict[str, str]:
     """The muxer's options for a new P-256 certificate and its key, which are written to a folder."""
     certificate, private = make_identity(datetime.datetime.now(datetime.UTC))
     key = serialization.load_der_private_key(private, None)
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     cert_file, key_file = Path(folder, "certificate.pem"), Path(folder, "key.pem")
     cert_file.write_text(ssl.DER_cert_to_PEM_cert(certificate))
     key_file.write_bytes(pem)

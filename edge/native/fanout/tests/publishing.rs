@@ -85,7 +85,8 @@ fn a_twentieth_of_the_packets_lost_costs_no_picture_with_repeats_of_either_kind(
     for rtx in [true, false] {
         let mut world = World::new();
         let mut camera = Camera::join(&mut world, Offering { rtx, ..offering(THREE) });
-        let sent = camera.play(&mut world, 150, BYTES, |layer, number| scattered(number * 3 + layer as u64) % 20 != 0);
+        let sent = camera
+            .play(&mut world, 150, BYTES, |layer, number| !scattered(number * 3 + layer as u64).is_multiple_of(20));
         camera.play(&mut world, 10, BYTES, |_, _| true);
         for layer in 0..3 {
             let told = camera.told(&world, layer);

@@ -300,7 +300,7 @@ proptest! {
         codec in prop::sample::select(&CODECS[..]),
         payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..6),
     ) {
-        payloads.iter().for_each(|payload| drop(starts_frame(codec, payload)));
+        prop_assert!(payloads.iter().all(|payload| !payload.is_empty() || !starts_frame(codec, payload)));
         let mut frame = Vec::new();
         let result = depacketize(codec, payloads.iter().map(|payload| &payload[..]), &mut frame);
         prop_assert_eq!(result.is_err(), frame.is_empty());
