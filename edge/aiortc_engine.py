@@ -385,7 +385,7 @@ class AiortcEngine:
         self.handler.on_gone(viewer.settings.session, EndReason.CONNECTION_LOST)
 
     async def answer_publisher(self, publisher: PublisherSettings, offer_sdp: str) -> PublisherAnswer:
-        """See `MediaEngine.answer_publisher`: aiortc hands out decoded pictures only, so it takes none."""
+        """See `MediaEngine.answer_publisher`; aiortc hands out decoded pictures alone, so there are no publishers."""
         raise OfferError("publishing needs the native engine: install Rust, then make native")
 
     def request_picture_start(self, session: str, layer: int) -> None:

@@ -7,8 +7,8 @@ _FAMILIES: dict[H264Profile, tuple[str, ...]] = {
     H264Profile.MAIN: ("4d", "64"),
 }
 _WITHIN: dict[H264Profile, tuple[str, ...]] = {
-    H264Profile.CONSTRAINED_BASELINE: ("42e0", "4200"),
-    H264Profile.MAIN: ("4d", "42e0", "4200"),
+    H264Profile.CONSTRAINED_BASELINE: ("42e0", "42c0", "4200"),
+    H264Profile.MAIN: ("4d", "42e0", "42c0", "4200"),
 }
 
 

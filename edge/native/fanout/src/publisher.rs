@@ -25,6 +25,8 @@ mod layer;
 mod missing;
 mod reassembly;
 mod sources;
+#[cfg(test)]
+mod tests;
 mod timeline;
 
 use arrivals::Arrivals;

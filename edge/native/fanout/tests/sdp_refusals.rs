@@ -3,10 +3,10 @@
 #[path = "support/sdp_answers.rs"]
 mod sdp_answers;
 
-use farstage_fanout::sdp::{MAX_SECTIONS, Offer, answer};
+use farstage_fanout::sdp::{MAX_LAYERS, MAX_SECTIONS, Offer, answer, answer_publisher};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
-use sdp_answers::{CHROMIUM, MAX_BODY_BYTES, VIEWERS, check_answer, crlf, h264, local, wanted};
+use sdp_answers::{CHROMIUM, MAX_BODY_BYTES, PUBLISHERS, VIEWERS, check_answer, crlf, h264, local, wanted};
 
 #[test]
 fn each_refusal_says_what_is_missing_or_wrong() {
@@ -108,11 +108,17 @@ fn an_offer_makes_the_edge_keep_little_more_than_it_has() {
     }
 }
 
+const CLIENTS: usize = VIEWERS.len() + PUBLISHERS.len();
+
+fn offer_of(client: usize) -> &'static str {
+    VIEWERS.iter().chain(&PUBLISHERS).nth(client).expect("a client").1
+}
+
 /// The offer of a client with some lines lost, moved, repeated, cut or replaced.
 fn mutated() -> impl Strategy<Value = String> {
     let change = (any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0_u8..7, ".{0,40}");
-    (0..VIEWERS.len(), prop::collection::vec(change, 1..6)).prop_map(|(client, changes)| {
-        let mut lines: Vec<String> = VIEWERS[client].1.lines().map(str::to_owned).collect();
+    (0..CLIENTS, prop::collection::vec(change, 1..6)).prop_map(|(client, changes)| {
+        let mut lines: Vec<String> = offer_of(client).lines().map(str::to_owned).collect();
         for (at, to, kind, text) in changes {
             let (at, to) = (at.index(lines.len()), to.index(lines.len()));
             match kind {
@@ -136,14 +142,20 @@ fn mutated() -> impl Strategy<Value = String> {
 }
 
 fn check_any(text: &str) -> Result<bool, TestCaseError> {
-    let Ok(offer) = Offer::parse(text) else { return Ok(false) };
+    let (watched, published) = (Offer::parse(text), Offer::parse_published(text));
     for wanted in [h264(), wanted("VP8", &[]), wanted("AV1", &[])] {
-        if let Ok((answer, _)) = answer(&offer, &wanted, &local()) {
-            let checked = check_answer(&offer, &answer);
+        let watching = watched.iter().filter_map(|offer| Some((offer, answer(offer, &wanted, &local()).ok()?.0)));
+        let publishing = published.iter().filter_map(|offer| {
+            let (text, agreement) = answer_publisher(offer, &wanted, MAX_LAYERS, &local()).ok()?;
+            assert!(agreement.layers() <= MAX_LAYERS);
+            Some((offer, text))
+        });
+        for (offer, answer) in watching.chain(publishing) {
+            let checked = check_answer(offer, &answer);
             prop_assert!(checked.is_ok(), "{:?}\n{}", checked, answer);
         }
     }
-    Ok(true)
+    Ok(watched.is_ok() || published.is_ok())
 }
 
 proptest! {
@@ -158,8 +170,8 @@ proptest! {
     }
 
     #[test]
-    fn an_offer_cut_anywhere_is_refused_or_answered(client in 0..VIEWERS.len(), at in any::<prop::sample::Index>()) {
-        let text = crlf(VIEWERS[client].1);
+    fn an_offer_cut_anywhere_is_refused_or_answered(client in 0..CLIENTS, at in any::<prop::sample::Index>()) {
+        let text = crlf(offer_of(client));
         check_any(&text[..at.index(text.len())])?;
     }
 }

@@ -1,7 +1,7 @@
 //! Packetisers and depacketisers: a frame survives both, payloads are even, and nothing panics.
 
-use farstage_rtp::depacketize::{DepacketizeError, Depacketizer, depacketize};
-use farstage_rtp::packetize::{Codec, FrameError, MIN_MAX_PAYLOAD, Payloads, is_keyframe, packetize};
+use farstage_rtp::depacketize::{DepacketizeError, Depacketizer, depacketize, starts_frame};
+use farstage_rtp::packetize::{Codec, FrameError, MIN_MAX_PAYLOAD, Payloads, is_entry_point, is_keyframe, packetize};
 use proptest::prelude::*;
 
 const CODECS: [Codec; 4] = [Codec::H264, Codec::Vp8, Codec::Av1, Codec::Opus];
@@ -122,6 +122,37 @@ fn keyframes_are_told_apart() {
     assert!(!is_keyframe(Codec::Av1, &key));
     assert!(is_keyframe(Codec::Opus, &[1]));
     assert!(CODECS.iter().all(|&codec| !is_keyframe(codec, &[])));
+}
+
+#[test]
+fn decoding_can_begin_where_the_parameter_sets_are() {
+    let (sequence, picture, slice) = (vec![0x67, 1], vec![0x68, 1], vec![0x65, 0x88]);
+    assert!(is_entry_point(Codec::H264, &annex_b(&[sequence.clone(), picture.clone(), slice.clone()])));
+    for units in [vec![slice.clone()], vec![sequence.clone(), slice.clone()], vec![picture, slice], vec![sequence]] {
+        assert!(!is_entry_point(Codec::H264, &annex_b(&units)), "{units:?}");
+    }
+    assert!(is_entry_point(Codec::Vp8, &[0x10, 0]) && !is_entry_point(Codec::Vp8, &[0x11, 0]));
+}
+
+#[test]
+fn the_payload_that_begins_a_frame_is_told_apart() {
+    let first_slice = [&[0x41, 0x9A][..], &[7; 3_000]].concat();
+    let further_slice = [&[0x41, 0x1A][..], &[7; 3_000]].concat();
+    let frames = [
+        (Codec::H264, annex_b(&[first_slice.clone(), further_slice])),
+        (Codec::H264, annex_b(&[vec![0x67, 1], vec![0x68, 1], first_slice])),
+        (Codec::Vp8, vec![9; 3_000]),
+        (Codec::Av1, [obu(1, &[0]), obu(6, &[0x10; 3_000])].concat()),
+        (Codec::Av1, [obu(3, &[0x10; 9]), obu(4, &[1; 1_500]), obu(4, &[1; 1_500])].concat()),
+    ];
+    for (codec, frame) in frames {
+        let payloads = cut(codec, &frame, MAX_PAYLOAD);
+        let starts: Vec<bool> = payloads.iter().map(|payload| starts_frame(codec, payload)).collect();
+        assert!(starts.len() > 2 && starts[0], "{codec:?} {starts:?}");
+        let others = starts.iter().skip(1).filter(|start| **start).count();
+        assert!(others <= usize::from(frame.starts_with(&[0, 0, 0, 1, 0x67])), "{codec:?} {starts:?}");
+    }
+    assert!(CODECS.iter().all(|codec| !starts_frame(*codec, &[])));
 }
 
 #[test]
@@ -256,7 +287,7 @@ proptest! {
         frame in prop::collection::vec(prop_oneof![Just(0), Just(1), Just(0x32), any::<u8>()], 0..600),
         max_payload in 0_usize..300,
     ) {
-        is_keyframe(codec, &frame);
+        prop_assert!(is_keyframe(codec, &frame) || !is_entry_point(codec, &frame));
         let mut payloads = Payloads::new();
         if packetize(codec, &frame, max_payload, 0, &mut payloads).is_ok() {
             prop_assert!(payloads.iter().all(|payload| payload.len() <= max_payload));
@@ -269,6 +300,7 @@ proptest! {
         codec in prop::sample::select(&CODECS[..]),
         payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..6),
     ) {
+        prop_assert!(payloads.iter().all(|payload| !payload.is_empty() || !starts_frame(codec, payload)));
         let mut frame = Vec::new();
         let result = depacketize(codec, payloads.iter().map(|payload| &payload[..]), &mut frame);
         prop_assert_eq!(result.is_err(), frame.is_empty());

@@ -72,12 +72,12 @@ impl Layer {
         self.take(header, index, payload, now)
     }
 
-    /// A packet that was sent again under a source of its own. One of before the first packet is of no use.
+    /// A packet that was sent again under a source of its own; of no use before the first packet of the layer.
     pub(super) fn repeated(&mut self, header: &RtpHeader<'_>, payload: &[u8], now: Instant) -> Option<Duration> {
         let (number, payload) = payload.split_first_chunk::<OSN_BYTES>()?;
         let highest = self.missing.highest()?;
         let distance = i64::from(u16::from_be_bytes(*number).wrapping_sub(highest as u16) as i16);
-        self.take(header, highest.checked_add_signed(distance.min(0))?, payload, now)
+        self.take(header, highest.checked_add_signed(distance)?, payload, now)
     }
 
     fn take(&mut self, header: &RtpHeader<'_>, index: u64, payload: &[u8], now: Instant) -> Option<Duration> {

@@ -10,6 +10,10 @@ const PLAUSIBLE_US: i64 = 5_000_000;
 const SLEW_DIVISOR: i64 = 20;
 /// How much the two clocks may drift apart: 500 parts in a million.
 const DRIFT_DIVISOR: i64 = 2_000;
+/// Sender reports that differ by less from those before are averaged: their clocks count whole milliseconds.
+const REPORT_JITTER_US: i64 = 20_000;
+/// The weight of a new report among them.
+const REPORT_DIVISOR: i64 = 8;
 /// A picture that comes later than this by its RTP time was not late: its clock has stood still.
 const STOOD_STILL_US: i64 = 2_000_000;
 
@@ -38,9 +42,16 @@ impl LayerClock {
         rtp_us + least
     }
 
-    fn by_report(&self, timestamp: u64) -> Option<i64> {
+    fn take_report(&mut self, unix_us: i64, timestamp: u32) {
+        let expected = self.by_report(timestamp);
+        let close = expected.filter(|expected| (unix_us - expected).abs() < REPORT_JITTER_US);
+        let smoothed = close.map_or(unix_us, |expected| expected + (unix_us - expected) / REPORT_DIVISOR);
+        self.report = Some((smoothed, timestamp));
+    }
+
+    fn by_report(&self, timestamp: u32) -> Option<i64> {
         let (unix_us, reported) = self.report?;
-        let ticks = (timestamp as u32).wrapping_sub(reported) as i32;
+        let ticks = timestamp.wrapping_sub(reported) as i32;
         Some(unix_us + i64::from(ticks) * 100 / 9)
     }
 
@@ -75,7 +86,7 @@ impl Timeline {
     /// A layer's sender report: when it was sent, and the same moment by its RTP clock.
     pub(super) fn reported(&mut self, layer: usize, unix_us: i64, timestamp: u32) {
         if let Some(clock) = self.layers.get_mut(layer) {
-            clock.report = Some((unix_us, timestamp));
+            clock.take_report(unix_us, timestamp);
         }
     }
 
@@ -84,7 +95,7 @@ impl Timeline {
     pub(super) fn capture_us(&mut self, layer: usize, timestamp: u64, arrival_us: i64) -> i64 {
         let Some(clock) = self.layers.get_mut(layer) else { return arrival_us };
         let by_arrival = clock.by_arrival(timestamp, arrival_us);
-        let captured = match clock.by_report(timestamp) {
+        let captured = match clock.by_report(timestamp as u32) {
             Some(reported) => reported + Self::shifted(&mut self.shift, reported, by_arrival, arrival_us),
             None => by_arrival,
         };

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use farstage_fanout::outlet::Path;
-use farstage_rtp::header::{DatagramKind, HeaderFields, RtpHeader, classify, write_header};
+use farstage_rtp::header::{DatagramKind, Extension, HeaderFields, RtpHeader, classify, header_len, write_header};
 use farstage_rtp::rtcp::{ReportBlock, Rtcp, SenderInfo, read_compound};
 use farstage_rtp::srtp::{MasterKey, Profile, Refused, SrtpReceiver, SrtpSender};
 use farstage_transport::dtls::{DtlsConfig, DtlsEvent, DtlsPeer, DtlsSettings, Identity, Role, SrtpKeys};
@@ -432,6 +432,29 @@ impl Client {
         write_header(&mut packet, &fields, &[]).expect("room for the header");
         packet[12..12 + opus_frame.len()].copy_from_slice(opus_frame);
         sender.protect_rtp(0, &mut packet, 12).expect("room for the tag");
+        packet
+    }
+
+    /// Sends an RTP packet, encrypted. `sequence` has its rollovers.
+    pub fn rtp(&mut self, fields: HeaderFields, sequence: u64, extensions: &[Extension<'_>], payload: &[u8]) {
+        let packet = self.rtp_packet(fields, sequence, extensions, payload);
+        self.outgoing.push((self.path, packet));
+    }
+
+    /// The bytes of an RTP packet, encrypted.
+    pub fn rtp_packet(
+        &mut self,
+        fields: HeaderFields,
+        sequence: u64,
+        extensions: &[Extension<'_>],
+        payload: &[u8],
+    ) -> Vec<u8> {
+        let (sender, _) = self.keys.as_ref().expect("a connected client");
+        let header = header_len(extensions);
+        let mut packet = vec![0; header + payload.len() + sender.profile().rtp_tag_len()];
+        write_header(&mut packet, &HeaderFields { sequence: sequence as u16, ..fields }, extensions).expect("room");
+        packet[header..header + payload.len()].copy_from_slice(payload);
+        sender.protect_rtp((sequence >> 16) as u32, &mut packet, header).expect("room for the tag");
         packet
     }
 

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use farstage_fanout::sdp::{CAPTURE_TIME_URI, PLAYOUT_DELAY_URI, SEND_TIME_URI, TRANSPORT_CC_URI};
+use farstage_fanout::sdp::{
+    CAPTURE_TIME_URI, MID_URI, PLAYOUT_DELAY_URI, REPAIRED_RID_URI, RID_URI, SEND_TIME_URI, TRANSPORT_CC_URI,
+};
 
 pub const VP8: u8 = 96;
 pub const VP8_RTX: u8 = 97;
@@ -13,8 +15,11 @@ pub const SEND_TIME_ID: u8 = 2;
 pub const TRANSPORT_CC_ID: u8 = 4;
 pub const PLAYOUT_DELAY_ID: u8 = 5;
 pub const CAPTURE_TIME_ID: u8 = 12;
+pub const MID_ID: u8 = 9;
+pub const RID_ID: u8 = 10;
+pub const REPAIRED_RID_ID: u8 = 11;
 
-/// What a viewer offers.
+/// What a client offers.
 #[derive(Clone, Debug)]
 pub struct Offering {
     pub ufrag: String,
@@ -31,6 +36,8 @@ pub struct Offering {
     /// Direction of the sound; `None` leaves it out.
     pub audio: Option<&'static str>,
     pub data: bool,
+    /// Of a publisher: the names of its encodings; `None` for a viewer.
+    pub publishes: Option<&'static [&'static str]>,
 }
 
 impl Default for Offering {
@@ -47,6 +54,7 @@ impl Default for Offering {
             capture_time: true,
             audio: None,
             data: false,
+            publishes: None,
         }
     }
 }
@@ -80,11 +88,20 @@ impl Offering {
             (self.send_time, SEND_TIME_ID, SEND_TIME_URI),
             (self.playout_delay, PLAYOUT_DELAY_ID, PLAYOUT_DELAY_URI),
             (self.capture_time, CAPTURE_TIME_ID, CAPTURE_TIME_URI),
+            (self.publishes.is_some(), MID_ID, MID_URI),
+            (self.publishes.is_some(), RID_ID, RID_URI),
+            (self.publishes.is_some(), REPAIRED_RID_ID, REPAIRED_RID_URI),
         ];
         for (_, id, uri) in extensions.iter().filter(|(offered, ..)| *offered) {
             line(text, &format!("a=extmap:{id} {uri}"));
         }
-        line(text, "a=recvonly\r\na=rtcp-mux\r\na=rtcp-rsize");
+        let direction = if self.publishes.is_some() { "sendonly" } else { "recvonly" };
+        line(text, &format!("a={direction}\r\na=rtcp-mux\r\na=rtcp-rsize"));
+        let rids = self.publishes.unwrap_or_default();
+        rids.iter().for_each(|rid| line(text, &format!("a=rid:{rid} send")));
+        if !rids.is_empty() {
+            line(text, &format!("a=simulcast:send {}", rids.join(";")));
+        }
         let h264 = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f";
         for (number, encoding, format) in [(VP8, "VP8/90000", ""), (H264, "H264/90000", h264)] {
             line(text, &format!("a=rtpmap:{number} {encoding}"));

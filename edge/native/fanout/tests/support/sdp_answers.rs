@@ -4,7 +4,9 @@
 
 use std::collections::HashSet;
 
-use farstage_fanout::sdp::{self, Agreement, Kind, Local, Offer, Ssrcs, Wanted, answer};
+use farstage_fanout::sdp::{
+    self, Agreement, Kind, Local, Offer, PublishAgreement, Ssrcs, Wanted, answer, answer_publisher,
+};
 
 pub const CHROMIUM: &str = include_str!("../offers/chromium-156.sdp");
 pub const FIREFOX: &str = include_str!("../offers/firefox-140.sdp");
@@ -20,6 +22,19 @@ pub const VIEWERS: [(&str, &str); 6] = [
     ("aiortc", AIORTC),
     ("GStreamer", GSTREAMER),
     ("libdatachannel", LIBDATACHANNEL),
+];
+pub const CHROMIUM_WHIP: &str = include_str!("../offers/chromium-156-whip.sdp");
+pub const AIORTC_WHIP: &str = include_str!("../offers/aiortc-1.16-whip.sdp");
+pub const GSTREAMER_WHIP: &str = include_str!("../offers/gstreamer-1.24-whip.sdp");
+pub const OBS_WHIP: &str = include_str!("../offers/obs-31-whip.sdp");
+pub const OBS_SIMULCAST: &str = include_str!("../offers/obs-32-simulcast.sdp");
+pub const PUBLISHERS: [(&str, &str); 6] = [
+    ("Chromium", CHROMIUM_WHIP),
+    ("aiortc", AIORTC_WHIP),
+    ("GStreamer", GSTREAMER_WHIP),
+    ("OBS", OBS_WHIP),
+    ("OBS with simulcast", OBS_SIMULCAST),
+    ("FFmpeg", FFMPEG_WHIP),
 ];
 /// The most that `edge/whep.py` reads of a request.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -50,6 +65,11 @@ pub fn h264() -> Wanted {
 
 pub fn agree(offer: &str, wanted: &Wanted) -> (String, Agreement) {
     answer(&Offer::parse(&crlf(offer)).expect("a good offer"), wanted, &local()).expect("an answer")
+}
+
+pub fn agree_to_publish(offer: &str, wanted: &Wanted) -> (String, PublishAgreement) {
+    let offer = Offer::parse_published(&crlf(offer)).expect("a good offer");
+    answer_publisher(&offer, wanted, sdp::MAX_LAYERS, &local()).expect("an answer")
 }
 
 /// A section of an answer, as strict a reader finds it.

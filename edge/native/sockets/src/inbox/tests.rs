@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use farstage_fanout::events::{Command, Event};
+use farstage_fanout::publisher::Picture;
 
 use super::*;
 use crate::poller::Poller;
@@ -109,4 +110,21 @@ fn an_outbox_that_nobody_empties_is_bounded() {
     assert_eq!(events[0], Event::Gone(0), "the oldest are kept");
     outbox.extend(vec![Event::Connected(9)]);
     assert_eq!(outbox.take(), [Event::Connected(9)], "and it goes on");
+}
+
+#[test]
+fn pictures_that_nobody_takes_are_bounded_in_bytes_and_other_events_go_on() {
+    let outbox = Outbox::new().unwrap();
+    let picture = |sequence| {
+        let payload = vec![0; MAX_PICTURE_BYTES / 4];
+        let picture = Picture { layer: 0, keyframe: true, sequence, timestamp: 0, capture_time_us: 0, payload };
+        Event::Picture(1, picture)
+    };
+    outbox.extend((0..9).map(picture).collect());
+    outbox.extend(vec![Event::Gone(1)]);
+    let events = outbox.take();
+    assert_eq!(events.len(), 5, "four pictures, and what is not one");
+    assert_eq!((&events[3], &events[4]), (&picture(3), &Event::Gone(1)));
+    outbox.extend(vec![picture(9)]);
+    assert_eq!(outbox.take().len(), 1, "and it goes on");
 }
