@@ -185,7 +185,8 @@ class EdgeProcess:
         )
 
     def _heartbeat(self) -> EdgeHeartbeat:
-        rtts = {trunk.source: trunk.rtt_ms for trunk in self.trunks.connections if trunk.rtt_ms is not None}
+        trunks = [trunk for trunk in self.trunks.connections if not self.hub.comes_from_edge(trunk)]
+        rtts = {trunk.source: trunk.rtt_ms for trunk in trunks if trunk.rtt_ms is not None}
         load = EdgeLoad(
             viewers=self.hub.viewers,
             streams=self.hub.streams,

@@ -234,6 +234,16 @@ class StreamHub:
         if previous.state is not put.state:
             self._send_event(put.session, protocol.SourceState(state=put.state))
 
+    def comes_from_edge(self, connection: TrunkConnection) -> bool:
+        """Whether it is another edge that feeds this one, rather than a node."""
+        channels = (source for source in self._sources if isinstance(source, tuple) and source[0] is connection)
+        return any(self._path_of(source) for source in channels)
+
+    def _path_of(self, source: SourceKey) -> list[str]:
+        """The edges a source's stream has passed through."""
+        stream = self._sources.get(source)
+        return stream.descriptions[source].path if stream is not None else []
+
     def put_relay(self, put: PutRelay) -> None:
         """Pass a stream on to other edges."""
         stream = self._streams.get(put.stream)
@@ -351,11 +361,15 @@ class StreamHub:
 
     def on_close(self, connection: TrunkConnection, channel: int, reason: str) -> None:
         """See `SinkHandler`."""
+        came_from_edge = self._path_of((connection, channel)) != []
         stream = self._close((connection, channel))
         if stream is not None:
-            if stream.switch.owner is None and (stream.sessions or self.relay.relays(stream.name)):
+            if came_from_edge and stream.switch.owner is None and self._is_awaited(stream):
                 self._tell_broker(protocol.SourceLost(stream=stream.name))
             self._forget_if_unused(stream)
+
+    def _is_awaited(self, stream: _Stream) -> bool:
+        return bool(stream.sessions) or self.relay.relays(stream.name)
 
     def _refuse(self, source: SourceKey, reason: str) -> None:
         if not isinstance(source, PublisherSource):

@@ -25,7 +25,7 @@ from broker.tokens import TokenAuthority
 from client_demo.headless.api import BrokerClient, Refused
 from farstage import config as configuration
 from farstage import loadtest, logs
-from farstage.config import Config, ConfigError
+from farstage.config import Config, ConfigError, LogConfig
 from farstage.output import console, errors, fail, print_figures, print_json
 
 app = typer.Typer(
@@ -364,6 +364,21 @@ def join(
     from farstage.bench.join import JoinSettings, measure
 
     _bench("Joining", measure(JoinSettings(viewers, kbps, engine, cores), _progress), as_json=as_json)
+
+
+@bench_app.command()
+def cascade(
+    edges: Annotated[int, typer.Option(min=1, max=64)] = 4,
+    seconds: Annotated[float, typer.Option(min=1, max=600)] = 10.0,
+    fan_out: Annotated[int, typer.Option(min=0, max=64, help="Edges that an edge feeds; 0: a chain up to four.")] = 0,
+    kills: Annotated[int, typer.Option(min=0, max=100, help="How often an edge in the middle is killed.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """A stream through edges that feed one another: what a hop adds, and how long the loss of an edge is seen."""
+    from farstage.bench.cascade import CascadeSettings, measure
+
+    logs.configure(LogConfig(level="warning"), "bench")
+    _bench("Cascade", measure(CascadeSettings(edges, seconds, fan_out, kills), _progress), as_json=as_json)
 
 
 def _progress(line: str) -> None:

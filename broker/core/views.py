@@ -228,6 +228,7 @@ def put_feeds(state: State, view: ViewRecord) -> None:
     plan_tree(state, view)
     for parent in sorted({NODE, *view.told, *(above for above in view.parents.values() if above is not None)}):
         feed(state, view, parent or None)
+    state.persist(view)
 
 
 def end_relays(state: State, view: ViewRecord) -> None:

@@ -105,7 +105,10 @@ class ViewerReports(Tagged, frozen=True):
 
 
 class SourceLost(Tagged, frozen=True):
-    """From an edge: nobody feeds it `stream` any more, and it has viewers, or edges behind it, that wait for it."""
+    """From an edge: the edge that fed it `stream` does so no longer, and viewers or other edges wait for it there.
+
+    Of a lost node the broker knows from the node's own connection.
+    """
 
     stream: Identifier
 

@@ -25,6 +25,7 @@ from edge.trunk import (
     ViewerPresence,
 )
 from edge.trunk.framing import pack
+from edge.trunk.outbox import MAX_CONTROL_MESSAGES
 
 
 class Source:
@@ -212,6 +213,19 @@ async def test_broken_line_is_dialled_again_and_streams_are_announced_anew() -> 
         await line.source.expect("on_opened")
         assert stream.send(b"after", flags=Flag.KEYFRAME, capture_time_us=1, input_sequence=0)
         assert bytes((await soon(line.sink.frames)).payload) == b"after"
+
+
+async def test_peer_that_lets_control_messages_pile_up_is_cut_off_and_not_its_sender() -> None:
+    async with trunk_line() as line:
+        stream = await line.open()
+        for number in range(MAX_CONTROL_MESSAGES + 10):
+            stream.send_event(b'{"type":"pong","id":%d}' % number)
+        assert await soon(line.sink.closed) == "connection closed"
+        await line.source.expect("on_opened")
+        stream.send_event(b'{"type":"pong","id":5}')
+        while bytes((event := await soon(line.sink.events)).body) != b'{"type":"pong","id":5}':
+            pass
+        assert event.session is None
 
 
 async def test_round_trip_is_measured_on_both_ends() -> None:

@@ -11,6 +11,22 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+async def test_cascade_benchmark_loses_no_picture_and_recovers_from_a_killed_edge() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "farstage", "bench", "cascade", "--edges", "3", "--seconds", "2", "--kills", "1", "--json"),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    output, errors = await asyncio.wait_for(process.communicate(), 110)
+    assert process.returncode == 0, errors.decode()
+    report = json.loads(output)
+    assert (report["edges"], report["depth"], report["frames_lost"]) == (3, 3, 0)
+    assert report["hop_ms"]["count"] == 2 * report["frames"] > 0
+    assert report["reparent_ms"]["count"] == 1
+
+
 @pytest.mark.vulkan
 async def test_all_benchmarks_run_and_print_one_json_object(tmp_path: Path) -> None:
     saved = tmp_path / "results.json"

@@ -181,12 +181,12 @@ def test_child_that_reads_too_slowly_harms_nobody_and_gets_keyframes_seldom() ->
     assert world["a"].hub.relay._relayed[STREAM].children["c"].asked_s > world.now - DROPS_ANSWERED_EVERY_S - FRAME_S
 
 
-def test_edges_without_a_source_say_so_and_keep_what_their_viewers_say_for_the_next_one() -> None:
+def test_edges_that_edges_fed_say_so_when_that_ends_and_keep_what_their_viewers_say_meanwhile() -> None:
     world, node = chain("a", "b", "c")
     play(node, 2)
     node.close()
-    for name in "abc":
-        assert world[name].told[-1] == SourceLost(stream=STREAM)
+    lost = SourceLost(stream=STREAM)
+    assert [world[name].told.count(lost) for name in "abc"] == [0, 1, 1], "of a node the broker knows itself"
     world["c"].hub.on_message("s-c", "control", protocol.encode(protocol.RaiseHand(raised=True)))
     world.wait(1.0)
     successor = Source(world, "a", channel=2, name="node-2")
@@ -199,11 +199,26 @@ def test_edges_without_a_source_say_so_and_keep_what_their_viewers_say_for_the_n
 
 
 def test_edge_nobody_waits_at_does_not_complain_of_a_lost_source() -> None:
-    world = World("a")
+    world = World("a", "b")
     node = Source(world, "a")
     node.open()
-    node.close()
-    assert world["a"].told == []
+    world["a"].relay("b")
+    play(node, 1)
+    world["a"].wire_to("b").cut()
+    assert world["b"].told == []
+
+
+def test_edge_whose_parent_dies_says_so_and_waits_for_another() -> None:
+    world, node = chain("a", "b")
+    play(node, 2)
+    world["a"].wire_to("b").cut()
+    assert world["b"].told[-1] == SourceLost(stream=STREAM)
+
+
+def test_round_trip_to_an_edge_is_not_taken_for_one_to_a_node() -> None:
+    world, node = chain("a", "b")
+    assert not world["a"].hub.comes_from_edge(node)
+    assert world["b"].hub.comes_from_edge(world["a"].wire_to("b")._connection)
 
 
 def test_message_and_sound_go_only_where_their_listeners_are() -> None:
