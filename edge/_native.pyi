@@ -40,6 +40,12 @@ class NativeCore:
         Raises `ValueError` with what is wrong with the offer.
         """
 
+    def trickle(self, session: int, fragment: str) -> str | None:
+        """Take an SDP fragment; one with new credentials restarts ICE and gives the fragment that answers it.
+
+        Raises `ValueError` with what is wrong with it, or for a session that restarts more than once a second.
+        """
+
     def set_layers(self, stream: int, rates_bps: list[float]) -> None:
         """A stream has these layers, lowest first, each taking about so many bits a second; none: it has one.
 

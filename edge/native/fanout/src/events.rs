@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::ice::IceCredentials;
 use crate::stream::PacketizedFrame;
 
 /// Told by a shard. Sessions and streams are numbers of the caller's choice.
@@ -34,6 +35,8 @@ pub enum Command {
     Audio(u64, u32, Arc<[u8]>),
     /// A text message for these viewers on the channel of this label.
     Message(Arc<[u64]>, Arc<str>, Arc<[u8]>),
+    /// A session's viewer restarts ICE: its checks come by these credentials from now on.
+    Restart(u64, Arc<IceCredentials>),
     /// End a viewer without an event. With a farewell its client knows at once; without, a client that is about to
     /// replace its connection keeps the last picture.
     Close {

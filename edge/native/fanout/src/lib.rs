@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod events;
 pub mod feedback;
+pub mod ice;
 pub mod layered;
 pub mod layers;
 pub mod outlet;

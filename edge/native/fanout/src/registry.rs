@@ -6,11 +6,15 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use farstage_transport::stun::IntegrityKey;
 
+use crate::ice::IceCredentials;
 use crate::viewer::ViewerSetup;
+
+/// A session may restart ICE so often: a restart costs random bytes, a message to every shard and an entry here.
+const RESTART_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Addresses of moved viewers that are remembered; beyond, the oldest guess is as good as none and all are forgotten.
 const MAX_STRAYS: usize = 65_536;
@@ -30,9 +34,32 @@ enum Entry {
     Owned { shard: usize, key: Box<IntegrityKey> },
 }
 
+/// A session's credentials as they were exchanged last.
+struct Exchanged {
+    local_ufrag: String,
+    remote: (String, String),
+    /// Those by which checks come still, while none has come by the newer.
+    former: Option<String>,
+    restarted: Option<Instant>,
+}
+
+/// What became of credentials that a viewer sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restart {
+    /// They are new: its checks are known by the answering ones from now on.
+    Begun,
+    /// They are those that it had.
+    Unchanged,
+    /// They are new, but so were the last ones a moment ago.
+    TooSoon,
+    /// There is no such session.
+    Unknown,
+}
+
 #[derive(Default)]
 struct Tables {
     viewers: HashMap<String, Entry>,
+    sessions: HashMap<u64, Exchanged>,
     strays: HashMap<SocketAddr, usize>,
 }
 
@@ -49,15 +76,65 @@ impl Registry {
 
     /// A viewer was answered and may connect until its deadline.
     pub fn admit(&self, setup: Box<ViewerSetup>) {
-        self.tables().viewers.insert(setup.local_ufrag.clone(), Entry::Waiting(setup));
+        let mut tables = self.tables();
+        let exchanged = Exchanged {
+            local_ufrag: setup.ice.local_ufrag.clone(),
+            remote: (setup.ice.remote_ufrag.clone(), setup.ice.remote_password.clone()),
+            former: None,
+            restarted: None,
+        };
+        tables.sessions.insert(setup.session, exchanged);
+        tables.viewers.insert(setup.ice.local_ufrag.clone(), Entry::Waiting(setup));
+    }
+
+    /// A session's viewer names its credentials; ours in `ice` answer them if they ask for a restart. One that has come
+    /// is known by the former ones too until [`Self::retire`].
+    pub fn restart(&self, session: u64, ice: &IceCredentials, now: Instant) -> Restart {
+        let mut tables = self.tables();
+        let Tables { viewers, sessions, .. } = &mut *tables;
+        let Some(exchanged) = sessions.get_mut(&session) else { return Restart::Unknown };
+        let remote = (ice.remote_ufrag.clone(), ice.remote_password.clone());
+        if exchanged.remote == remote {
+            return Restart::Unchanged;
+        }
+        if exchanged.restarted.is_some_and(|at| now.saturating_duration_since(at) < RESTART_INTERVAL) {
+            return Restart::TooSoon;
+        }
+        let replaced = std::mem::replace(&mut exchanged.local_ufrag, ice.local_ufrag.clone());
+        let entry = match viewers.remove(&replaced) {
+            Some(Entry::Waiting(setup)) => Entry::Waiting(Box::new(ViewerSetup { ice: ice.clone(), ..*setup })),
+            Some(Entry::Owned { shard, key }) => {
+                if exchanged.former.is_none() {
+                    viewers.insert(replaced.clone(), Entry::Owned { shard, key });
+                    exchanged.former = Some(replaced);
+                }
+                Entry::Owned { shard, key: Box::new(ice.local_key.clone()) }
+            }
+            None => return Restart::Unknown,
+        };
+        viewers.insert(ice.local_ufrag.clone(), entry);
+        exchanged.remote = remote;
+        exchanged.restarted = Some(now);
+        Restart::Begun
+    }
+
+    /// A check has come by a session's fragment: it is not known by the former one any more.
+    pub fn retire(&self, session: u64, proved: &str) {
+        let mut tables = self.tables();
+        let Tables { viewers, sessions, .. } = &mut *tables;
+        if let Some(exchanged) = sessions.get_mut(&session)
+            && let Some(former) = exchanged.former.take_if(|former| former != proved)
+        {
+            viewers.remove(&former);
+        }
     }
 
     /// A connectivity check came from `from` to `shard`; `verify` tells whether it was made with a password.
     pub fn claim(&self, ufrag: &str, shard: usize, from: SocketAddr, verify: impl Fn(&IntegrityKey) -> bool) -> Claim {
         let mut tables = self.tables();
         match tables.viewers.remove(ufrag) {
-            Some(Entry::Waiting(setup)) if verify(&setup.local_key) => {
-                let owned = Entry::Owned { shard, key: Box::new(setup.local_key.clone()) };
+            Some(Entry::Waiting(setup)) if verify(&setup.ice.local_key) => {
+                let owned = Entry::Owned { shard, key: Box::new(setup.ice.local_key.clone()) };
                 tables.viewers.insert(ufrag.to_owned(), owned);
                 Claim::Yours(setup)
             }
@@ -87,25 +164,37 @@ impl Registry {
     }
 
     /// A viewer has ended.
-    pub fn forget(&self, ufrag: &str) {
-        self.tables().viewers.remove(ufrag);
+    pub fn forget(&self, session: u64) {
+        let mut tables = self.tables();
+        if let Some(exchanged) = tables.sessions.remove(&session) {
+            tables.viewers.remove(&exchanged.local_ufrag);
+            exchanged.former.and_then(|former| tables.viewers.remove(&former));
+        }
     }
 
     /// A session is closed before its viewer came.
     pub fn withdraw(&self, session: u64) {
-        self.tables().viewers.retain(|_, entry| !matches!(entry, Entry::Waiting(setup) if setup.session == session));
+        let mut tables = self.tables();
+        let ufrag = tables.sessions.get(&session).map(|exchanged| exchanged.local_ufrag.clone());
+        let Some(ufrag) = ufrag else { return };
+        if matches!(tables.viewers.get(&ufrag), Some(Entry::Waiting(_))) {
+            tables.viewers.remove(&ufrag);
+            tables.sessions.remove(&session);
+        }
     }
 
     /// Sessions whose viewers did not come in time; they are forgotten.
     pub fn expired(&self, now: Instant) -> Vec<u64> {
         let mut late = Vec::new();
-        self.tables().viewers.retain(|_, entry| match entry {
+        let mut tables = self.tables();
+        tables.viewers.retain(|_, entry| match entry {
             Entry::Waiting(setup) if setup.deadline <= now => {
                 late.push(setup.session);
                 false
             }
             _ => true,
         });
+        late.iter().for_each(|session| drop(tables.sessions.remove(session)));
         late
     }
 }

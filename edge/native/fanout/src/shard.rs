@@ -15,6 +15,7 @@ use slab::Slab;
 
 use crate::clock::WireClock;
 use crate::events::{Command, Counters, Event};
+use crate::ice::IceCredentials;
 use crate::layered::{LayeredStream, MAX_LAYERS};
 use crate::outlet::{Outlet, Path};
 use crate::registry::{Claim, Registry};
@@ -62,6 +63,8 @@ struct Watched {
 struct Entry {
     viewer: Viewer,
     paths: Vec<Path>,
+    /// Our user name fragment by which a check has come; ICE may be restarting by another.
+    ufrag: String,
 }
 
 /// See the module.
@@ -189,6 +192,7 @@ impl Shard {
         let genuine = self.with(key, now, out, |viewer, around| Ok(viewer.check(&message, from, around)));
         match genuine {
             Some(true) => {
+                self.note_fragment(key, ufrag);
                 self.note_path(key, from);
                 self.resume(key, was_silent, now, out);
             }
@@ -211,12 +215,32 @@ impl Shard {
     }
 
     fn admit(&mut self, viewer: Viewer) -> usize {
-        let (session, ufrag, stream) = (viewer.setup.session, viewer.setup.local_ufrag.clone(), viewer.setup.stream);
-        let key = self.viewers.insert(Entry { viewer, paths: Vec::new() });
+        let setup = &viewer.setup;
+        let (session, ufrag, stream) = (setup.session, setup.ice.local_ufrag.clone(), setup.stream);
+        let key = self.viewers.insert(Entry { viewer, paths: Vec::new(), ufrag: ufrag.clone() });
         self.by_session.insert(session, key);
         self.by_ufrag.insert(ufrag, key);
         self.streams.entry(stream).or_default().viewers.push(key);
         key
+    }
+
+    /// Forget the fragment by which a viewer was known, if ICE has restarted by another.
+    fn note_fragment(&mut self, key: usize, proved: &str) {
+        if let Some(entry) = self.viewers.get_mut(key).filter(|entry| entry.ufrag != proved) {
+            let former = std::mem::replace(&mut entry.ufrag, proved.to_owned());
+            self.by_ufrag.remove(&former);
+            self.registry.retire(entry.viewer.setup.session, proved);
+        }
+    }
+
+    fn restart(&mut self, session: u64, ice: &IceCredentials) {
+        let Some(key) = self.by_session.get(&session).copied() else { return };
+        let Some(entry) = self.viewers.get_mut(key) else { return };
+        for ufrag in entry.viewer.ufrags().filter(|ufrag| *ufrag != entry.ufrag) {
+            self.by_ufrag.remove(ufrag);
+        }
+        entry.viewer.restart(ice.clone());
+        self.by_ufrag.insert(ice.local_ufrag.clone(), key);
     }
 
     fn note_path(&mut self, key: usize, path: Path) {
@@ -300,6 +324,7 @@ impl Shard {
                     }
                 }
             }
+            Command::Restart(session, ice) => self.restart(*session, ice),
             Command::Close { session, farewell } => self.close(*session, *farewell, now, out),
         }
     }
@@ -460,8 +485,10 @@ impl Shard {
         if self.by_session.get(&setup.session) == Some(&key) {
             self.by_session.remove(&setup.session);
         }
-        self.by_ufrag.remove(&setup.local_ufrag);
-        self.registry.forget(&setup.local_ufrag);
+        for ufrag in entry.viewer.ufrags() {
+            self.by_ufrag.remove(ufrag);
+        }
+        self.registry.forget(setup.session);
         self.behind.retain(|behind| *behind != key);
         if let Some(watched) = self.streams.get_mut(&setup.stream) {
             watched.viewers.retain(|watching| *watching != key);

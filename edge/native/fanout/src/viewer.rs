@@ -9,11 +9,12 @@ use farstage_rtp::header::RtpHeader;
 use farstage_rtp::srtp::{SrtpReceiver, SrtpSender};
 use farstage_transport::channels::{ChannelEvent, Channels};
 use farstage_transport::dtls::{DtlsConfig, DtlsError, DtlsEvent, DtlsPeer, Role, SrtpKeys};
-use farstage_transport::stun::{self, IntegrityKey};
+use farstage_transport::stun;
 
 use crate::clock::WireClock;
 use crate::events::{Counters, Event};
 use crate::feedback::Feedback;
+use crate::ice::IceCredentials;
 use crate::layered::LayeredStream;
 use crate::layers::LayerSelector;
 use crate::outlet::{Outlet, Path};
@@ -44,12 +45,8 @@ pub struct ViewerSetup {
     pub agreement: Agreement,
     /// What it is sent under.
     pub ssrcs: Ssrcs,
-    /// Our user name fragment, by which its checks are known.
-    pub local_ufrag: String,
-    /// Our password.
-    pub local_key: IntegrityKey,
-    /// Its user name fragment.
-    pub remote_ufrag: String,
+    /// By what its checks are known.
+    pub ice: IceCredentials,
     /// SHA-256 of its certificate.
     pub remote_fingerprint: [u8; 32],
     /// What its line is thought to take before it has told, bits a second.
@@ -103,6 +100,8 @@ pub struct Viewer {
     pub freezes: u64,
     /// Bytes of media sent for the first time, headers included, without UDP and IP.
     pub sent_bytes: u64,
+    /// What ICE restarts with, until a check has come by it.
+    restarting: Option<IceCredentials>,
     dtls: DtlsPeer,
     keys: Option<Keys>,
     channels: Option<Channels>,
@@ -136,6 +135,7 @@ impl Viewer {
             frames_skipped: 0,
             freezes: 0,
             sent_bytes: 0,
+            restarting: None,
             keys: None,
             channels: None,
             video,
@@ -170,18 +170,19 @@ impl Viewer {
         from: Path,
         around: &mut Surroundings<'_, O>,
     ) -> bool {
-        let fragments = message.username_fragments();
-        let named = fragments.is_some_and(|(_, remote)| remote == self.setup.remote_ufrag.as_bytes());
-        if !named || !message.verify(&self.setup.local_key) {
+        if self.restarting.as_ref().is_some_and(|restarting| restarting.prove(message)) {
+            self.finish_restart();
+        } else if !self.setup.ice.prove(message) {
             return false;
         }
+        let key = &self.setup.ice.local_key;
         around.scratch.clear();
         let id = message.transaction_id;
         if message.unknown_required.is_empty() {
-            stun::write_binding_success(around.scratch, id, from.address(), &self.setup.local_key);
+            stun::write_binding_success(around.scratch, id, from.address(), key);
         } else {
             let unknown = message.unknown_required.types();
-            stun::write_binding_error(around.scratch, id, 420, unknown, Some(&self.setup.local_key));
+            stun::write_binding_error(around.scratch, id, 420, unknown, Some(key));
         }
         around.out.datagram(from, around.scratch);
         self.last_heard = around.now;
@@ -189,6 +190,25 @@ impl Viewer {
             self.path = from;
         }
         true
+    }
+
+    /// ICE restarts: checks are also known by these credentials, and by these alone from the first genuine one on.
+    pub fn restart(&mut self, ice: IceCredentials) {
+        if ice.local_ufrag != self.setup.ice.local_ufrag {
+            self.restarting = Some(ice);
+        }
+    }
+
+    fn finish_restart(&mut self) {
+        if let Some(ice) = self.restarting.take() {
+            self.setup.ice = ice;
+        }
+    }
+
+    /// Our user name fragments by which its checks are known.
+    pub fn ufrags(&self) -> impl Iterator<Item = &str> {
+        let restarting = self.restarting.as_ref().map(|restarting| restarting.local_ufrag.as_str());
+        std::iter::once(self.setup.ice.local_ufrag.as_str()).chain(restarting)
     }
 
     /// A DTLS datagram.

@@ -2,14 +2,16 @@
 //!
 //! The parser ([`Offer::parse`]) takes what it knows and leaves the rest; everything it takes is bounded and checked.
 //! Sections must be bundled on one transport (RFC 8843). The answer ([`answer()`]) is that of an ICE-lite peer that waits
-//! for DTLS.
+//! for DTLS. A [`Fragment`] names candidates, or restarts ICE.
 
 mod answer;
 mod direction;
+mod fragment;
 mod offer;
 
 pub use answer::{Agreement, AudioAgreement, Local, Ssrcs, VideoAgreement, Wanted, answer};
 pub use direction::Direction;
+pub use fragment::Fragment;
 pub use offer::{Kind, MAX_SECTIONS, Offer, Payload, Section, Setup};
 
 /// Header extensions the engine writes (RFC 8285).
