@@ -44,9 +44,11 @@ from edge.engine import (
     DescribedLayers,
     MediaFrame,
     OfferError,
+    RestartUnsupported,
     ViewerHandler,
     ViewerSettings,
     check_fragment,
+    ice_credentials,
 )
 from edge.layer_choice import LayerChoice
 from edge.profiles import answerable_profiles
@@ -167,6 +169,7 @@ class _Viewer:
         self.audio = _PacketTrack("audio", MAX_QUEUED_AUDIO_FRAMES, _AUDIO_TIME_BASE)
         self.channels: dict[str, RTCDataChannel] = {}
         self.connected = False
+        self.ice_credentials: tuple[str, str] | None = None
         self.deadline: asyncio.TimerHandle | None = None
         self.rtt_ms = self.jitter_ms = self.loss = self.estimate_bps = float("nan")
         self.sent_bytes = 0
@@ -251,6 +254,7 @@ class AiortcEngine:
         _check_offer(offer_sdp)
         await self.close(viewer.session)
         entry = _Viewer(viewer, self)
+        entry.ice_credentials = ice_credentials(offer_sdp)
         self._viewers[viewer.session] = entry
         self._watching.setdefault(viewer.stream, {})[viewer.session] = entry
         try:
@@ -381,9 +385,13 @@ class AiortcEngine:
         task.add_done_callback(self._closing.discard)
         self.handler.on_gone(viewer.settings.session, EndReason.CONNECTION_LOST)
 
-    async def trickle(self, session: str, fragment: str) -> None:
+    async def trickle(self, session: str, fragment: str) -> str | None:
         """See `MediaEngine.trickle`; candidates are checked for form and not used, as ICE here is passive."""
         check_fragment(fragment)
+        viewer, credentials = self._viewers.get(session), ice_credentials(fragment)
+        if viewer is not None and credentials not in (None, viewer.ice_credentials):
+            raise RestartUnsupported("this engine cannot restart ICE; send a new offer")
+        return None
 
     def set_layers(self, stream: str, bitrates_bps: Sequence[float]) -> None:
         """See `MediaEngine.set_layers`."""
