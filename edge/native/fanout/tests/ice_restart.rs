@@ -59,6 +59,13 @@ fn former_credentials_hold_until_the_first_check_by_the_new_ones() {
     assert!(is_answered(&mut world, viewer, &new_offering, &new_answer));
     assert!(!is_answered(&mut world, viewer, &offering, &answer), "the former ones have had their time");
     assert!(is_answered(&mut world, viewer, &new_offering, &new_answer));
+    let claim = world.registry.claim(&answer.ufrag, 1, address(1).address(), |_| true);
+    assert!(matches!(claim, Claim::Unknown), "nor on another shard");
+    world.viewers[viewer].close(world.now);
+    world.run(Duration::from_millis(100));
+    let refused = world.counters().stun_refused;
+    assert!(!is_answered(&mut world, viewer, &offering, &answer));
+    assert_eq!(world.counters().stun_refused, refused + 1, "it is a stranger's");
 }
 
 #[test]
