@@ -54,6 +54,12 @@ class NativeCore:
     def request_keyframe(self, session: int, layer: int) -> None:
         """Ask a publisher for a keyframe of a layer; requests within 300 ms become one."""
 
+    def trickle(self, session: int, fragment: str) -> str | None:
+        """Take an SDP fragment; one with new credentials restarts ICE and gives the fragment that answers it.
+
+        Raises `ValueError` with what is wrong with it, or for a session that restarts more than once a second.
+        """
+
     def set_layers(self, stream: int, rates_bps: list[float]) -> None:
         """A stream has these layers, lowest first, each taking about so many bits a second; none: it has one.
 

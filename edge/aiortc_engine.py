@@ -46,9 +46,11 @@ from edge.engine import (
     OfferError,
     PublisherAnswer,
     PublisherSettings,
+    RestartUnsupported,
     ViewerHandler,
     ViewerSettings,
     check_fragment,
+    ice_credentials,
 )
 from edge.layer_choice import LayerChoice
 from edge.profiles import answerable_profiles
@@ -169,6 +171,7 @@ class _Viewer:
         self.audio = _PacketTrack("audio", MAX_QUEUED_AUDIO_FRAMES, _AUDIO_TIME_BASE)
         self.channels: dict[str, RTCDataChannel] = {}
         self.connected = False
+        self.ice_credentials: tuple[str, str] | None = None
         self.deadline: asyncio.TimerHandle | None = None
         self.rtt_ms = self.jitter_ms = self.loss = self.estimate_bps = float("nan")
         self.sent_bytes = 0
@@ -254,6 +257,7 @@ class AiortcEngine:
         _check_offer(offer_sdp)
         await self.close(viewer.session)
         entry = _Viewer(viewer, self)
+        entry.ice_credentials = ice_credentials(offer_sdp)
         self._viewers[viewer.session] = entry
         self._watching.setdefault(viewer.stream, {})[viewer.session] = entry
         try:
@@ -391,9 +395,13 @@ class AiortcEngine:
     def request_picture_start(self, session: str, layer: int) -> None:
         """See `MediaEngine.request_picture_start`; there are no publishers."""
 
-    async def trickle(self, session: str, fragment: str) -> None:
+    async def trickle(self, session: str, fragment: str) -> str | None:
         """See `MediaEngine.trickle`; candidates are checked for form and not used, as ICE here is passive."""
         check_fragment(fragment)
+        viewer, credentials = self._viewers.get(session), ice_credentials(fragment)
+        if viewer is not None and credentials not in (None, viewer.ice_credentials):
+            raise RestartUnsupported("this engine cannot restart ICE; send a new offer")
+        return None
 
     def set_layers(self, stream: str, bitrates_bps: Sequence[float]) -> None:
         """See `MediaEngine.set_layers`."""

@@ -57,6 +57,16 @@ class OfferError(Exception):
     """An SDP offer or trickle fragment cannot be used; the message says what is wrong with it."""
 
 
+class RestartUnsupported(OfferError):
+    """The fragment asks for an ICE restart, and this engine has none."""
+
+
+def ice_credentials(sdp: str) -> tuple[str, str] | None:
+    """The first ICE user name fragment and password (RFC 8839, section 5.4) in SDP; `None` unless it has both."""
+    ufrag, password = (re.search(rf"^a={name}:(\S+)", sdp, re.MULTILINE) for name in ("ice-ufrag", "ice-pwd"))
+    return (ufrag[1], password[1]) if ufrag and password else None
+
+
 def check_fragment(fragment: str) -> None:
     """Check the form of an SDP fragment (RFC 8840). Raises `OfferError`."""
     for line in fragment.splitlines():
@@ -199,8 +209,14 @@ class MediaEngine(Protocol):
     def request_picture_start(self, session: str, layer: int) -> None:
         """Ask a publisher for a keyframe of a layer; requests in quick succession become one."""
 
-    async def trickle(self, session: str, fragment: str) -> None:
-        """Add remote candidates from an SDP fragment (RFC 8840). Raises `OfferError`."""
+    async def trickle(self, session: str, fragment: str) -> str | None:
+        """Take remote candidates from an SDP fragment (RFC 8840).
+
+        A fragment whose ICE credentials are not the viewer's present ones asks for an ICE restart (RFC 8839, section
+        4.4.1.1.1) and is answered with the fragment that this returns; media, DTLS and channels go on meanwhile.
+
+        Raises `OfferError`: for a malformed fragment, for more than one restart a second; `RestartUnsupported`.
+        """
 
     def set_layers(self, stream: str, bitrates_bps: Sequence[float]) -> None:
         """The stream has these simulcast layers, lowest first, each taking about so many bits a second.

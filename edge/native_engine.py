@@ -215,9 +215,16 @@ class NativeEngine:
             del self._streams[name], self._stream_names[stream.number]
             self.core.set_layers(stream.number, [])
 
-    async def trickle(self, session: str, fragment: str) -> None:
+    async def trickle(self, session: str, fragment: str) -> str | None:
         """See `MediaEngine.trickle`; candidates are checked for form and not used, as ICE here is lite."""
         check_fragment(fragment)
+        number = self._numbers.get(session)
+        if number is None:
+            return None
+        try:
+            return self.core.trickle(number, fragment)
+        except ValueError as error:
+            raise OfferError(str(error)) from error
 
     def set_layers(self, stream: str, bitrates_bps: Sequence[float]) -> None:
         """See `MediaEngine.set_layers`."""

@@ -1,10 +1,13 @@
 """WHEP at the edge (draft-ietf-wish-whep): SDP offers of admitted sessions in, answers out.
 
-`POST /whep/{session}` answers an offer, `PATCH` takes trickled candidates, `DELETE` ends the viewer. Every request
-carries the session token as a bearer; a session the broker has not placed here (any more) is 404.
+`POST /whep/{session}` answers an offer, `PATCH` takes trickled candidates and restarts ICE, `DELETE` ends the viewer.
+The ETag stands for the ICE session (RFC 9725, section 4.3.1): a trickling client names the present one, a restarting
+one `*`, and each restart has a new one. Every request carries the session token as a bearer; a session the broker has
+not placed here (any more) is 404.
 """
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable
 from weakref import WeakValueDictionary
@@ -14,7 +17,7 @@ from aiohttp import web
 
 from broker.protocol import AUDIENCE_JOIN, AUDIENCE_PUBLISH, AUDIENCE_SESSION, MAX_SDP_BYTES, Claims, EndReason
 from broker.tokens import TokenRefusal, TokenRefused, TokenVerifier
-from edge.engine import MediaEngine, OfferError, ViewerSettings
+from edge.engine import MediaEngine, OfferError, RestartUnsupported, ViewerSettings
 from edge.hub import StreamHub
 from edge.problems import problem
 
@@ -55,6 +58,8 @@ class WhepRoutes:
         self._verifier = verifier
         self._answering: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """Held while a session's offer is answered: the next one waits, and then replaces it."""
+        self._etags: dict[str, str] = {}
+        """Of the sessions that were answered."""
 
     def routes(self) -> list[web.RouteDef]:
         """The routes to add to the edge's application."""
@@ -93,24 +98,42 @@ class WhepRoutes:
 
     def created(self, session: str, location: str, answer_sdp: str) -> web.Response:
         """What an accepted offer is answered with."""
-        headers = {"Location": location, "ETag": _etag(session), "Accept-Patch": _FRAGMENT_TYPE}
+        headers = {"Location": location, "ETag": self._renew_etag(session), "Accept-Patch": _FRAGMENT_TYPE}
         return web.Response(text=answer_sdp, status=201, content_type=SDP, headers=headers)
 
+    def _renew_etag(self, session: str) -> str:
+        """The ETag of a session's new ICE session. Those of sessions that have left the edge are forgotten."""
+        if len(self._etags) > 2 * self._max_viewers:
+            self._etags = {known: etag for known, etag in self._etags.items() if self._hub.session(known) is not None}
+        etag = self._etags[session] = f'"{secrets.token_hex(8)}"'
+        return etag
+
     async def trickle(self, request: web.Request) -> web.Response:
-        """Take candidates (RFC 8840)."""
+        """Take candidates (RFC 8840), or restart ICE with the fragment's credentials (RFC 9725, section 4.3.3)."""
         session = request.match_info["session"]
         refusal = await self.refusal(request, session)
         if refusal is not None:
             return refusal
-        if request.headers.get("If-Match", "*") not in ("*", _etag(session)):
+        condition = request.headers.get("If-Match")
+        if condition is None:
+            return problem(
+                "etag-missing", 428, "If-Match is required", 'The ETag of the answer, or "*" to restart ICE.'
+            )
+        if condition not in (*_ANY_ETAG, self._etags.get(session)):
             return problem("etag-mismatch", 412, "The ETag is of another connection")
         if request.content_type != _FRAGMENT_TYPE:
             return problem("unsupported-media-type", 415, f"Candidates must be {_FRAGMENT_TYPE}")
         try:
-            await self._engine.trickle(session, await read_sdp(request))
+            answer = await self._engine.trickle(session, await read_sdp(request))
+        except RestartUnsupported as error:
+            return problem("restart-unsupported", 422, "ICE cannot be restarted", str(error))
         except OfferError as error:
             return problem("bad-fragment", 400, "The SDP fragment cannot be used", str(error)[:300])
-        return web.Response(status=204)
+        if answer is None:
+            return web.Response(status=204)
+        _log.info("ice_restarted", session=session)
+        headers = {"ETag": self._renew_etag(session)}
+        return web.Response(text=answer, status=200, content_type=_FRAGMENT_TYPE, headers=headers)
 
     async def end(self, request: web.Request) -> web.Response:
         """End the viewer, as the visitor leaves."""
@@ -167,10 +190,8 @@ class WhepRoutes:
         return False
 
 
-def _etag(session: str) -> str:
-    return f'"{session}"'
-
-
+_ANY_ETAG = ("*", '"*"')
+"""RFC 9725 writes it with quotes, RFC 9110 without."""
 _FRAGMENT_TYPE = "application/trickle-ice-sdpfrag"
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import aiohttp
 import msgspec
@@ -25,6 +25,7 @@ from broker.protocol import (
 )
 from broker.tokens import TokenAuthority
 from edge.app import EDGE_PROCESS, MAX_PROBE_BYTES, EdgeProcess, EdgeSettings, create_app
+from edge.engine import RestartUnsupported, ice_credentials
 
 AUTHORITY = TokenAuthority(b"s" * 32)
 STRANGER = TokenAuthority(b"x" * 32)
@@ -101,8 +102,7 @@ async def test_offer_is_answered_as_whep_defines(edge: Edge) -> None:
     assert status == 201
     assert headers["Content-Type"].startswith("application/sdp")
     assert headers["Location"] == "/whep/s1"
-    assert "ETag" in headers
-    fragment = {"Content-Type": "application/trickle-ice-sdpfrag"}
+    fragment = {"Content-Type": "application/trickle-ice-sdpfrag", "If-Match": headers["ETag"]}
     status, _, _ = await edge.ask(
         "PATCH", "/whep/s1", session_token(), data="a=end-of-candidates\r\n", headers=fragment
     )
@@ -195,12 +195,55 @@ async def test_offers_of_one_session_at_once_are_answered_one_after_the_other(ed
         await connection.close()
 
 
+FRAGMENT = "application/trickle-ice-sdpfrag"
+RESTART = "a=ice-ufrag:anew\r\na=ice-pwd:AnotherPasswordOf24Bytes\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:0\r\n"
+
+
+async def patch(edge: Edge, fragment: str, etag: str | None) -> tuple[int, str, Mapping[str, str]]:
+    headers = {"Content-Type": FRAGMENT, "Authorization": f"Bearer {session_token()}"}
+    if etag is not None:
+        headers["If-Match"] = etag
+    async with edge.http.patch(f"{edge.url}/whep/s1", data=fragment, headers=headers) as response:
+        return response.status, await response.text(), response.headers
+
+
 async def test_candidates_for_another_connection_are_told_apart_by_their_etag(edge: Edge) -> None:
-    fragment = {"Content-Type": "application/trickle-ice-sdpfrag"}
-    for etag, expected in (('"s1"', 204), ("*", 204), ('"other"', 412)):
-        headers = {**fragment, "If-Match": etag}
-        status, _, _ = await edge.ask("PATCH", "/whep/s1", session_token(), data="a=end-of-candidates", headers=headers)
-        assert status == expected
+    connection, offer = await real_offer()
+    _, _, former = await edge.ask("POST", "/whep/s1", session_token(), data=offer, headers=SDP)
+    _, _, headers = await edge.ask("POST", "/whep/s1", session_token(), data=offer, headers=SDP)
+    assert former["ETag"] != headers["ETag"]
+    for etag, expected in ((headers["ETag"], 204), ("*", 204), (former["ETag"], 412), ('"other"', 412), (None, 428)):
+        status, _, _ = await patch(edge, "a=end-of-candidates", etag)
+        assert status == expected, etag
+    await connection.close()
+
+
+async def test_restart_of_ice_is_answered_with_new_credentials_and_a_new_etag(edge: Edge) -> None:
+    connection, offer = await real_offer()
+    _, _, headers = await edge.ask("POST", "/whep/s1", session_token(), data=offer, headers=SDP)
+    status, fragment, renewed = await patch(edge, RESTART, '"*"')
+    assert status == 200
+    assert renewed["Content-Type"].startswith(FRAGMENT)
+    assert renewed["ETag"] != headers["ETag"]
+    assert "a=mid:0" in fragment
+    assert fragment.rstrip().endswith("a=end-of-candidates")
+    assert ice_credentials(fragment) not in (None, ice_credentials(offer), ice_credentials(RESTART))
+    assert (await patch(edge, "a=end-of-candidates", headers["ETag"]))[0] == 412
+    assert (await patch(edge, RESTART, renewed["ETag"]))[0] == 204, "the present credentials restart nothing"
+    again, problem, _ = await patch(edge, RESTART.replace("anew", "again"), "*")
+    assert again == 400, "one restart a second"
+    assert "once a second" in problem
+    await connection.close()
+
+
+async def test_engine_that_cannot_restart_ice_says_so(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(session: str, fragment: str) -> None:
+        raise RestartUnsupported("this engine cannot restart ICE")
+
+    monkeypatch.setattr(edge.process.engine, "trickle", refuse)
+    status, problem, _ = await patch(edge, RESTART, "*")
+    assert status == 422
+    assert "cannot restart ICE" in problem
 
 
 async def test_method_that_is_not_allowed_says_which_are(edge: Edge) -> None:

@@ -14,7 +14,16 @@ from aiortc.rtp import RtpPacket
 
 from broker.protocol import Codec, EndReason, H264Profile
 from edge.aiortc_engine import AiortcEngine
-from edge.engine import VIEWER_STATISTICS, MediaEngine, MediaFrame, OfferError, PublishedPicture, ViewerSettings
+from edge.engine import (
+    VIEWER_STATISTICS,
+    MediaEngine,
+    MediaFrame,
+    OfferError,
+    PublishedPicture,
+    RestartUnsupported,
+    ViewerSettings,
+    ice_credentials,
+)
 from edge.native_engine import NativeEngine
 from render_farm.encoder.interface import EncoderSettings
 from render_farm.encoder.opening import open_encoder
@@ -501,6 +510,27 @@ async def test_edge_never_sends_to_addresses_an_offer_names(engine) -> None:
         await asyncio.wait_for(victim.get(), 1.0)
     transport.close()
     await client.close()
+
+
+async def test_present_credentials_restart_nothing_and_new_ones_restart_or_are_refused(engine) -> None:
+    media, handler = engine
+    async with viewing(media, settings()) as client:
+        await soon(handler.connected.get())
+        present = [line for line in client.connection.localDescription.sdp.splitlines() if line.startswith("a=ice-")]
+        candidate = "a=candidate:1 1 udp 1 192.0.2.1 9 typ host"
+        assert await media.trickle("s1", "\r\n".join([*present, candidate])) is None
+        assert await media.trickle("s1", candidate) is None
+        anew = f"a=ice-ufrag:anew\r\na=ice-pwd:AnotherPasswordOf24Bytes\r\n{candidate}\r\n"
+        assert await media.trickle("nobody", anew) is None
+        try:
+            answer = await media.trickle("s1", anew)
+        except RestartUnsupported:
+            assert media.name == "aiortc"
+        else:
+            assert answer is not None
+            assert ice_credentials(answer) is not None
+        client.control.send("still here")
+        assert (await soon(handler.messages.get()))[2] == b"still here"
 
 
 async def test_trickled_fragment_must_be_sdp(engine) -> None:

@@ -3,15 +3,16 @@
 import asyncio
 import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
+import aioice
 import pytest
 
 from broker.protocol import H264Profile
 from edge.app import default_viewers
-from edge.engine import MediaFrame
+from edge.engine import MediaFrame, ice_credentials
 from edge.engine_choice import AIORTC, AUTO, NATIVE, EngineMissing, choose_engine
 from edge.native_engine import NativeEngine
 from tests.contract.test_engine_contract import (
@@ -136,6 +137,61 @@ async def test_connection_that_is_replaced_hears_no_farewell_but_one_that_is_clo
             async with asyncio.timeout(5):
                 while new.connection.connectionState == "connected":
                     await asyncio.sleep(0.05)
+
+
+class Elsewhere:
+    """A socket on another network of the viewer's: checks go out, answers and packets come in."""
+
+    def __init__(self, edge: tuple[str, int]) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.connect(edge)
+        self.socket.setblocking(False)
+
+    async def check(self, ours: tuple[str, str], theirs: tuple[str, str]) -> bool:
+        """Whether a nominating check by these credentials, the viewer's and the edge's, is answered."""
+        request = aioice.stun.Message(aioice.stun.Method.BINDING, aioice.stun.Class.REQUEST)
+        request.attributes["USERNAME"] = f"{theirs[0]}:{ours[0]}"
+        request.attributes["PRIORITY"] = 1
+        request.attributes["ICE-CONTROLLING"] = 7
+        request.attributes["USE-CANDIDATE"] = None
+        request.add_message_integrity(theirs[1].encode())
+        self.socket.send(bytes(request))
+        try:
+            return await self.receive(lambda data: data[:2] == b"\x01\x01")
+        except TimeoutError:
+            return False
+
+    async def receive(self, expected: Callable[[bytes], bool]) -> bool:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(1):
+            while not expected(await loop.sock_recv(self.socket, 2048)):
+                pass
+        return True
+
+
+async def test_ice_restarts_on_a_connection_that_goes_on() -> None:
+    async with engine(host_addresses=["127.0.0.1"]) as (media, handler):
+        client = Client()
+        offer = await client.offer()
+        answer = await media.answer(settings(profile=BASELINE), offer)
+        await client.accept(answer)
+        await soon(handler.connected.get())
+        host, port = media.core.addresses()[0].split(":")
+        elsewhere = Elsewhere((host, int(port)))
+        former = (ice_credentials(offer), ice_credentials(answer))
+        anew = ("anew", "AnotherPasswordOf24Bytes")
+        fragment = await media.trickle("s1", f"a=ice-ufrag:{anew[0]}\r\na=ice-pwd:{anew[1]}\r\n")
+        assert fragment is not None
+        camera = Camera(profile=BASELINE)
+        await play_until(media, camera, lambda: client.pictures.qsize() >= 10)
+        assert await elsewhere.check(anew, ice_credentials(fragment))
+        media.send("stream", camera.picture())
+        assert await elsewhere.receive(lambda data: data[0] >> 6 == 2), "the picture goes where the check came from"
+        assert not await elsewhere.check(*former)
+        assert handler.gone.empty()
+        assert len(media.statistics()) == 1
+        elsewhere.socket.close()
+        await client.close()
 
 
 async def test_strangers_get_no_answer_and_are_counted() -> None:

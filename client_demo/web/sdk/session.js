@@ -76,6 +76,7 @@ export class Session extends Emitter {
     this._life = new AbortController();
     this._statisticsTimer = setInterval(() => this._measure(), STATISTICS_INTERVAL_MS);
     this._repairing = false;
+    addEventListener('online', () => this._lookForAnotherWay(this._viewer), { signal: this._life.signal });
   }
 
   /** Who one is in the room. */
@@ -251,7 +252,20 @@ export class Session extends Emitter {
     if (viewer !== this._viewer) return;
     if (connectionState === 'connected') this._enter({ state: 'live' });
     else if (connectionState === 'failed') void this._repair();
-    else if (connectionState === 'disconnected') setTimeout(() => this._repairUnlessConnected(viewer), DISCONNECTED_PATIENCE_MS);
+    else if (connectionState === 'disconnected') {
+      void this._lookForAnotherWay(viewer);
+      setTimeout(() => this._repairUnlessConnected(viewer), DISCONNECTED_PATIENCE_MS);
+    }
+  }
+
+  /**
+   * The network has changed or the line is silent: restart ICE. What comes of it shows in the connection's state.
+   *
+   * @param {WhepViewer | null} viewer
+   */
+  async _lookForAnotherWay(viewer) {
+    const signal = AbortSignal.any([AbortSignal.timeout(DISCONNECTED_PATIENCE_MS), this._life.signal]);
+    await viewer?.restartIce(signal).catch(() => undefined);
   }
 
   /** @param {WhepViewer} viewer */

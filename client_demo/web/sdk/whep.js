@@ -1,6 +1,7 @@
-/** One WHEP connection to an edge: offer, answer, two data channels, and its end. */
+/** One WHEP connection to an edge: offer, answer, two data channels, restarts of ICE, and its end. */
 
 import { preferGranted } from './codecs.js';
+import { FRAGMENT_TYPE, restartFragment, withCredentials } from './ice_restart.js';
 import { request } from './problems.js';
 import { CHANNEL_CONTROL, CHANNEL_INPUT } from './protocol.js';
 import { delay } from './reconnect.js';
@@ -25,6 +26,42 @@ export class WhepViewer {
     this.resourceUrl = '';
     this.token = '';
     this.closed = false;
+    this._restarting = false;
+  }
+
+  /**
+   * Look for another way to the edge, as from another network: the connection, its picture and its channels go on.
+   *
+   * @param {AbortSignal} signal Gives it up; the connection is then as it was.
+   * @throws {import('./problems.js').FarstageError} when the edge cannot.
+   */
+  async restartIce(signal) {
+    const { connection } = this;
+    const former = connection.currentRemoteDescription?.sdp;
+    if (this._restarting || this.closed || !former) return;
+    this._restarting = true;
+    try {
+      connection.restartIce();
+      await connection.setLocalDescription();
+      const fragment = await this._exchange(restartFragment(connection.localDescription?.sdp ?? ''), signal);
+      await connection.setRemoteDescription({ type: 'answer', sdp: withCredentials(former, fragment) });
+    } catch (error) {
+      if (connection.signalingState === 'have-local-offer') await connection.setLocalDescription({ type: 'rollback' });
+      throw error;
+    } finally {
+      this._restarting = false;
+    }
+  }
+
+  /**
+   * @param {string} fragment
+   * @param {AbortSignal} signal
+   * @returns {Promise<string>} The fragment that answers it.
+   */
+  async _exchange(fragment, signal) {
+    const headers = { 'Content-Type': FRAGMENT_TYPE, 'If-Match': '*', Authorization: `Bearer ${this.token}` };
+    const response = await request(this.resourceUrl, { method: 'PATCH', headers, body: fragment, signal });
+    return response.text();
   }
 
   /** Close the connection and tell the edge, also while the page is being unloaded. */

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use farstage_rtp::srtp::{SrtpReceiver, SrtpSender};
 use farstage_transport::dtls::{DtlsConfig, DtlsError, DtlsEvent, DtlsPeer, Role, SrtpKeys};
-use farstage_transport::stun::{self, IntegrityKey};
+use farstage_transport::stun;
 
 use crate::clock::WireClock;
 use crate::events::{Counters, Event};
+use crate::ice::IceCredentials;
 use crate::outlet::{Outlet, Path};
 
 /// Nothing is sent to a client that has proved nothing for this long (RFC 7675 asks for a bound; browsers report each
@@ -23,12 +24,8 @@ const GONE_AFTER: Duration = Duration::from_secs(20);
 pub struct ConnectionSetup {
     /// Number of its session.
     pub session: u64,
-    /// Our user name fragment, by which its checks are known.
-    pub local_ufrag: String,
-    /// Our password.
-    pub local_key: IntegrityKey,
-    /// Its user name fragment.
-    pub remote_ufrag: String,
+    /// By what its checks are known.
+    pub ice: IceCredentials,
     /// SHA-256 of its certificate.
     pub remote_fingerprint: [u8; 32],
     /// Whether the edge starts the DTLS handshake.
@@ -78,6 +75,10 @@ pub struct Connection {
     /// Where the client is reached.
     pub path: Path,
     pub(crate) keys: Option<Keys>,
+    /// What ICE restarts with, until a check has come by it.
+    restarting: Option<IceCredentials>,
+    /// Our user name fragment before a restart that has just come about.
+    retired: Option<String>,
     dtls: DtlsPeer,
     connected: bool,
     last_heard: Instant,
@@ -93,6 +94,8 @@ impl Connection {
             setup,
             path,
             keys: None,
+            restarting: None,
+            retired: None,
             connected: false,
             last_heard: now,
             wake_at: Some(now),
@@ -121,18 +124,19 @@ impl Connection {
         from: Path,
         around: &mut Surroundings<'_, O>,
     ) -> bool {
-        let fragments = message.username_fragments();
-        let named = fragments.is_some_and(|(_, remote)| remote == self.setup.remote_ufrag.as_bytes());
-        if !named || !message.verify(&self.setup.local_key) {
+        if self.restarting.as_ref().is_some_and(|restarting| restarting.prove(message)) {
+            self.finish_restart();
+        } else if !self.setup.ice.prove(message) {
             return false;
         }
+        let key = &self.setup.ice.local_key;
         around.scratch.clear();
         let id = message.transaction_id;
         if message.unknown_required.is_empty() {
-            stun::write_binding_success(around.scratch, id, from.address(), &self.setup.local_key);
+            stun::write_binding_success(around.scratch, id, from.address(), key);
         } else {
             let unknown = message.unknown_required.types();
-            stun::write_binding_error(around.scratch, id, 420, unknown, Some(&self.setup.local_key));
+            stun::write_binding_error(around.scratch, id, 420, unknown, Some(key));
         }
         around.out.datagram(from, around.scratch);
         self.last_heard = around.now;
@@ -140,6 +144,32 @@ impl Connection {
             self.path = from;
         }
         true
+    }
+
+    /// ICE restarts: checks are also known by these credentials, and by these alone from the first genuine one on.
+    /// Returns our fragment of an earlier restart that no check has come by.
+    pub fn restart(&mut self, ice: IceCredentials) -> Option<String> {
+        if ice.local_ufrag == self.setup.ice.local_ufrag {
+            return None;
+        }
+        self.restarting.replace(ice).map(|abandoned| abandoned.local_ufrag)
+    }
+
+    fn finish_restart(&mut self) {
+        if let Some(ice) = self.restarting.take() {
+            self.retired = Some(std::mem::replace(&mut self.setup.ice, ice).local_ufrag);
+        }
+    }
+
+    /// Our fragment by which checks are no longer known, told once.
+    pub fn take_retired(&mut self) -> Option<String> {
+        self.retired.take()
+    }
+
+    /// Our user name fragments by which its checks are known: that in use, then that of a restart.
+    pub fn ufrags(&self) -> impl Iterator<Item = &str> {
+        let restarting = self.restarting.as_ref().map(|restarting| restarting.local_ufrag.as_str());
+        std::iter::once(self.setup.ice.local_ufrag.as_str()).chain(restarting)
     }
 
     /// A DTLS datagram. Returns the messages that came with it.

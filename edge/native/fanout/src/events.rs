@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::ice::IceCredentials;
 use crate::publisher::Picture;
 use crate::stream::PacketizedFrame;
 
@@ -37,6 +38,8 @@ pub enum Command {
     Audio(u64, u32, Arc<[u8]>),
     /// A text message for these viewers on the channel of this label.
     Message(Arc<[u64]>, Arc<str>, Arc<[u8]>),
+    /// A session's client restarts ICE: its checks come by these credentials from now on.
+    Restart(u64, Arc<IceCredentials>),
     /// A publisher is to send a keyframe of this layer.
     RequestKeyframe(u64, usize),
     /// End a client without an event. With a farewell its client knows at once; without, a client that is about to

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod connection;
 pub mod events;
 pub mod feedback;
+pub mod ice;
 pub mod layered;
 pub mod layers;
 pub mod outlet;

@@ -128,6 +128,11 @@ impl Publisher {
         &self.connection
     }
 
+    /// The same, to be changed.
+    pub fn connection_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
     /// A connectivity check with the right fragment came by `from`. Returns whether it was genuine.
     pub fn check<O: Outlet>(
         &mut self,

@@ -16,6 +16,7 @@ use slab::Slab;
 use crate::clock::WireClock;
 use crate::connection::{Connection, Ended, Surroundings};
 use crate::events::{Command, Counters, Event};
+use crate::ice::IceCredentials;
 use crate::layered::{LayeredStream, MAX_LAYERS};
 use crate::outlet::{Outlet, Path};
 use crate::publisher::Publisher;
@@ -204,7 +205,35 @@ impl Shard {
             Member::Viewer(key) => self.check_viewer(key, &message, from, now, out),
             Member::Publisher(key) => self.check_publisher(key, &message, from, now, out),
         }
+        self.retire(member);
         Arrival::Handled
+    }
+
+    fn connection_mut(&mut self, member: Member) -> Option<&mut Connection> {
+        match member {
+            Member::Viewer(key) => self.viewers.get_mut(key).map(|entry| &mut entry.viewer.connection),
+            Member::Publisher(key) => self.publishers.get_mut(key).map(Publisher::connection_mut),
+        }
+    }
+
+    /// ICE restarts: the client is known by these credentials too.
+    fn restart(&mut self, session: u64, ice: &IceCredentials) {
+        let Some(member) = self.by_session.get(&session).copied() else { return };
+        let Some(connection) = self.connection_mut(member) else { return };
+        if let Some(abandoned) = connection.restart(ice.clone()) {
+            self.by_ufrag.remove(&abandoned);
+        }
+        self.by_ufrag.insert(ice.local_ufrag.clone(), member);
+    }
+
+    /// Forget the fragment by which a client was known, if ICE has restarted by another.
+    fn retire(&mut self, member: Member) {
+        let Some(connection) = self.connection_mut(member) else { return };
+        let session = connection.session();
+        if let Some(former) = connection.take_retired() {
+            self.by_ufrag.remove(&former);
+            self.registry.retire(session, &former);
+        }
     }
 
     fn check_viewer(
@@ -240,7 +269,7 @@ impl Shard {
     }
 
     fn admit(&mut self, expected: Expected, from: Path, now: Instant) -> Member {
-        let (session, ufrag) = (expected.connection.session, expected.connection.local_ufrag.clone());
+        let (session, ufrag) = (expected.connection.session, expected.connection.ice.local_ufrag.clone());
         let connection = Connection::new(expected.connection, from, &self.dtls, now);
         let member = match expected.purpose {
             Purpose::Watch(setup) => self.admit_viewer(connection, setup, now),
@@ -330,6 +359,7 @@ impl Shard {
                 }
             }
             Command::RequestKeyframe(session, layer) => self.request_keyframe(*session, *layer, now, out),
+            Command::Restart(session, ice) => self.restart(*session, ice),
             Command::Close { session, farewell } => self.close(*session, *farewell, now, out),
         }
     }
@@ -505,8 +535,10 @@ impl Shard {
         if self.by_session.get(&setup.session) == Some(&member) {
             self.by_session.remove(&setup.session);
         }
-        self.by_ufrag.remove(&setup.local_ufrag);
-        self.registry.forget(&setup.local_ufrag);
+        for ufrag in connection.ufrags() {
+            self.by_ufrag.remove(ufrag);
+        }
+        self.registry.forget(setup.session);
     }
 }
 

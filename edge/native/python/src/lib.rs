@@ -100,6 +100,10 @@ impl NativeCore {
         self.engine.request_keyframe(session, layer);
     }
 
+    fn trickle(&self, py: Python<'_>, session: u64, fragment: &str) -> PyResult<Option<String>> {
+        py.detach(|| self.engine.trickle(session, fragment)).map_err(value_error)
+    }
+
     fn set_layers(&self, stream: u64, rates_bps: Vec<f64>) {
         // A float becomes the nearest number that there is: what is negative or not a number is 0.
         let rates_bps: Vec<u64> = rates_bps.into_iter().map(|bps| bps as u64).collect();

@@ -12,9 +12,10 @@ use aws_lc_rs::rand;
 use farstage_fanout::clock::WireClock;
 use farstage_fanout::connection::ConnectionSetup;
 use farstage_fanout::events::{Command, Event};
+use farstage_fanout::ice::IceCredentials;
 use farstage_fanout::publisher::PublisherSetup;
-use farstage_fanout::registry::{Expected, Purpose, Registry};
-use farstage_fanout::sdp::{Local, Offer, SdpError, Ssrcs, Wanted, answer, answer_publisher};
+use farstage_fanout::registry::{Expected, Purpose, Registry, Restart};
+use farstage_fanout::sdp::{Fragment, Local, Offer, SdpError, Ssrcs, Wanted, answer, answer_publisher};
 use farstage_fanout::shard::Shard;
 use farstage_fanout::stream::{MAX_FRAME_BYTES, PacketizedFrame};
 use farstage_fanout::viewer::ViewerSetup;
@@ -230,14 +231,37 @@ impl Engine {
     fn expect(&self, session: u64, local: Local, offer: Offer, starts_dtls: bool, purpose: Purpose) {
         let connection = ConnectionSetup {
             session,
-            local_key: IntegrityKey::new(local.password.as_bytes()),
-            local_ufrag: local.ufrag,
-            remote_ufrag: offer.ufrag,
+            ice: IceCredentials {
+                local_key: IntegrityKey::new(local.password.as_bytes()),
+                local_ufrag: local.ufrag,
+                remote_ufrag: offer.ufrag,
+                remote_password: offer.password,
+            },
             remote_fingerprint: offer.fingerprint,
             starts_dtls,
             deadline: Instant::now() + CONNECT_WITHIN,
         };
         self.registry.admit(Box::new(Expected { connection, purpose }));
+    }
+
+    /// Take a trickled fragment. One with new credentials restarts ICE and is answered with ours; candidates are of no
+    /// use, as we are lite, and an unknown session may have just ended.
+    pub fn trickle(&self, session: u64, fragment: &str) -> Result<Option<String>, SdpError> {
+        let fragment = Fragment::parse(fragment)?;
+        let Some((remote_ufrag, remote_password)) = fragment.credentials()? else { return Ok(None) };
+        let (ufrag, password) = (random_text(UFRAG_CHARACTERS), random_text(PASSWORD_CHARACTERS));
+        let ice = IceCredentials {
+            local_ufrag: ufrag.clone(),
+            local_key: IntegrityKey::new(password.as_bytes()),
+            remote_ufrag: remote_ufrag.to_owned(),
+            remote_password: remote_password.to_owned(),
+        };
+        match self.registry.restart(session, &ice, Instant::now()) {
+            Restart::Unchanged | Restart::Unknown => return Ok(None),
+            Restart::TooSoon => return Err(SdpError("ICE restarts at most once a second; try again later".to_owned())),
+            Restart::Begun => self.tell(&Command::Restart(session, Arc::new(ice))),
+        }
+        Ok(Some(fragment.answer(&ufrag, &password, &self.udp, &self.tcp)))
     }
 
     fn tell(&self, command: &Command) {

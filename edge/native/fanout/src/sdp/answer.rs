@@ -193,23 +193,8 @@ impl<'a> AnswerWriter<'a> {
         let digest: Vec<String> = local.fingerprint.iter().map(|byte| format!("{byte:02X}")).collect();
         self.line(format!("a=fingerprint:sha-256 {}", digest.join(":")));
         self.line(format!("a=setup:{}", self.setup));
-        self.candidates();
-    }
-
-    /// In each section: some clients read those of the last one alone, though all share a transport.
-    fn candidates(&mut self) {
-        let local = self.local;
-        for (index, address) in local.udp.iter().enumerate() {
-            let priority = candidate_priority(126, index);
-            let (ip, port) = (address.ip(), address.port());
-            self.line(format!("a=candidate:u{index} 1 udp {priority} {ip} {port} typ host"));
-        }
-        for (index, address) in local.tcp.iter().enumerate() {
-            let priority = candidate_priority(90, index);
-            let (ip, port) = (address.ip(), address.port());
-            self.line(format!("a=candidate:t{index} 1 tcp {priority} {ip} {port} typ host tcptype passive"));
-        }
-        self.line("a=end-of-candidates");
+        // In each section: some clients read those of the last one alone, though all share a transport.
+        candidate_lines(&local.udp, &local.tcp, |line| self.line(line));
     }
 
     pub(super) fn payload(&mut self, section: &Section, number: u8, feedback: &[&str]) {
@@ -291,6 +276,21 @@ impl<'a> AnswerWriter<'a> {
         self.line(format!("a=mid:{}", section.mid));
         self.line("a=inactive");
     }
+}
+
+/// Where we are, and that this is all.
+pub(super) fn candidate_lines(udp: &[SocketAddr], tcp: &[SocketAddr], mut line: impl FnMut(&str)) {
+    for (index, address) in udp.iter().enumerate() {
+        let priority = candidate_priority(126, index);
+        let (ip, port) = (address.ip(), address.port());
+        line(&format!("a=candidate:u{index} 1 udp {priority} {ip} {port} typ host"));
+    }
+    for (index, address) in tcp.iter().enumerate() {
+        let priority = candidate_priority(90, index);
+        let (ip, port) = (address.ip(), address.port());
+        line(&format!("a=candidate:t{index} 1 tcp {priority} {ip} {port} typ host tcptype passive"));
+    }
+    line("a=end-of-candidates");
 }
 
 /// RFC 8445, section 5.1.2.1, for component 1.

@@ -2,15 +2,18 @@
 //!
 //! The parser ([`Offer::parse`]) takes what it knows and leaves the rest; everything it takes is bounded and checked.
 //! Sections must be bundled on one transport (RFC 8843). The answers ([`answer()`] to viewers, [`answer_publisher`] to
-//! publishers) are those of an ICE-lite peer that waits for DTLS.
+//! publishers) are those of an ICE-lite peer that waits for DTLS. A [`Fragment`] names candidates, or
+//! restarts ICE.
 
 mod answer;
 mod direction;
+mod fragment;
 mod offer;
 mod publish;
 
 pub use answer::{Agreement, AudioAgreement, Local, Ssrcs, VideoAgreement, Wanted, answer};
 pub use direction::Direction;
+pub use fragment::Fragment;
 pub use offer::{Kind, MAX_SECTIONS, Offer, Payload, Section, Setup};
 pub use publish::{MAX_LAYERS, PublishAgreement, answer_publisher};
 

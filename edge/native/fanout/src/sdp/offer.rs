@@ -6,7 +6,7 @@ use super::{Direction, SdpError, refuse};
 pub const MAX_SECTIONS: usize = 8;
 /// Payload types read of one section.
 const MAX_PAYLOADS: usize = 64;
-const MAX_LINE_BYTES: usize = 4_096;
+pub(super) const MAX_LINE_BYTES: usize = 4_096;
 const MAX_MID_BYTES: usize = 32;
 const MAX_CREDENTIAL_BYTES: usize = 256;
 /// Encodings read of one section.
@@ -276,7 +276,7 @@ impl Reader {
     }
 }
 
-fn keep_credential(slot: &mut Option<String>, value: &str) -> Result<(), SdpError> {
+pub(super) fn keep_credential(slot: &mut Option<String>, value: &str) -> Result<(), SdpError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "+/=-_#".contains(c);
     if value.len() < 4 || value.len() > MAX_CREDENTIAL_BYTES || !value.chars().all(allowed) {
         return refuse("ICE credentials must be 4 to 256 characters of A-Z a-z 0-9 + / (RFC 8839, section 5.4)");
@@ -311,9 +311,7 @@ fn take_media_attribute(section: &mut Section, name: &str, value: &str) -> Resul
     }
     match name {
         "mid" => {
-            if value.is_empty() || value.len() > MAX_MID_BYTES || !value.chars().all(|c| c.is_ascii_graphic()) {
-                return refuse(format!("a mid must be 1 to {MAX_MID_BYTES} printable characters"));
-            }
+            check_mid(value)?;
             section.mid = value.to_owned();
         }
         "rtpmap" => with_payload(section, value, |payload, text| payload.encoding = text.to_owned()),
@@ -323,6 +321,13 @@ fn take_media_attribute(section: &mut Section, name: &str, value: &str) -> Resul
         "rid" => take_rid(section, value),
         "simulcast" => take_simulcast(section, value),
         _ => {}
+    }
+    Ok(())
+}
+
+pub(super) fn check_mid(value: &str) -> Result<(), SdpError> {
+    if value.is_empty() || value.len() > MAX_MID_BYTES || !value.chars().all(|c| c.is_ascii_graphic()) {
+        return refuse(format!("a mid must be 1 to {MAX_MID_BYTES} printable characters"));
     }
     Ok(())
 }

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use farstage_fanout::clock::WireClock;
 use farstage_fanout::connection::ConnectionSetup;
 use farstage_fanout::events::{Command, Counters, Event};
+use farstage_fanout::ice::IceCredentials;
 use farstage_fanout::outlet::Path;
 use farstage_fanout::publisher::PublisherSetup;
-use farstage_fanout::registry::{Expected, Purpose, Registry};
+use farstage_fanout::registry::{Expected, Purpose, Registry, Restart};
 use farstage_fanout::sdp::{self, Local, Offer, Ssrcs, Wanted};
 use farstage_fanout::shard::{Arrival, Shard};
 use farstage_fanout::statistics::ViewerRow;
@@ -21,7 +22,7 @@ use farstage_rtp::packetize::Codec;
 use farstage_transport::dtls::{DtlsConfig, DtlsSettings, Identity};
 use farstage_transport::stun::IntegrityKey;
 
-use super::client::{Client, Media};
+use super::client::{Answer, Client, Media};
 use super::offering::Offering;
 use super::wire::Wire;
 
@@ -181,9 +182,12 @@ impl World {
     fn expect(&self, session: u64, offer: &Offer, local: Local, starts_dtls: bool, purpose: Purpose) {
         let connection = ConnectionSetup {
             session,
-            local_key: IntegrityKey::new(local.password.as_bytes()),
-            local_ufrag: local.ufrag,
-            remote_ufrag: offer.ufrag.clone(),
+            ice: IceCredentials {
+                local_key: IntegrityKey::new(local.password.as_bytes()),
+                local_ufrag: local.ufrag,
+                remote_ufrag: offer.ufrag.clone(),
+                remote_password: offer.password.clone(),
+            },
             remote_fingerprint: offer.fingerprint,
             starts_dtls,
             deadline: self.now + self.connect_within,
@@ -201,6 +205,28 @@ impl World {
     /// A viewer like any other, of the usual stream.
     pub fn join_usual(&mut self) -> usize {
         self.join(Offering::default(), STREAM)
+    }
+
+    /// A viewer restarts ICE with these credentials; they are its own from now on if the edge agrees.
+    pub fn restart(&mut self, viewer: usize, ufrag: &str) -> Restart {
+        let client = &mut self.viewers[viewer];
+        let offering =
+            Offering { ufrag: ufrag.to_owned(), password: format!("{ufrag}{ufrag:0>30}"), ..client.offering.clone() };
+        let (local_ufrag, password) = (format!("new{ufrag}"), format!("PassWordAnew{ufrag:0>20}"));
+        let ice = IceCredentials {
+            local_key: IntegrityKey::new(password.as_bytes()),
+            local_ufrag: local_ufrag.clone(),
+            remote_ufrag: offering.ufrag.clone(),
+            remote_password: offering.password.clone(),
+        };
+        let restart = self.registry.restart(client.session, &ice, self.now);
+        if restart == Restart::Begun {
+            client.offering = offering;
+            client.answer = Answer { ufrag: local_ufrag, password, ..client.answer.clone() };
+            let session = client.session;
+            self.command(&Command::Restart(session, Arc::new(ice)));
+        }
+        restart
     }
 
     /// Lets an admitted viewer connect; takes no time.
