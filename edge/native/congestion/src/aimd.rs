@@ -27,6 +27,9 @@ const UNTRIED_MARGIN_BPS: f64 = 10_000.0;
 /// In one decrease while the application sends less than it may, no more than this share is lost.
 const LIMITED_DECREASE: f64 = 0.7;
 
+/// Unless less than this share of what is sent arrives: the link is full, whatever more was thought to fit.
+const ARRIVING: f64 = 0.9;
+
 const MAX_GROWTH_STEP_US: u64 = 1_000_000;
 const RESPONSE_US: u64 = 100_000;
 
@@ -37,6 +40,8 @@ pub(crate) struct Conditions {
     pub(crate) usage: Usage,
     /// Bits a second that arrived lately, and were truly sent.
     pub(crate) acknowledged_bps: f64,
+    /// Bits a second that are sent.
+    pub(crate) sent_bps: f64,
     /// Round-trip time without queueing, in microseconds.
     pub(crate) rtt_us: u64,
     /// Queueing delay in microseconds.
@@ -128,9 +133,10 @@ impl Aimd {
             return;
         }
         self.decreased_us = Some(now_us);
-        let mut target_bps = kept_share(conditions.queue_us) * conditions.acknowledged_bps;
-        if conditions.is_application_limited {
-            target_bps = target_bps.max(LIMITED_DECREASE * self.estimate_bps);
+        let target_bps = kept_share(conditions.queue_us) * conditions.acknowledged_bps;
+        if conditions.is_application_limited && conditions.acknowledged_bps > ARRIVING * conditions.sent_bps {
+            self.estimate_bps = self.estimate_bps.min(target_bps.max(LIMITED_DECREASE * self.estimate_bps));
+            return;
         }
         self.estimate_bps = self.estimate_bps.min(target_bps);
         Capacity::observe(&mut self.capacity, conditions.acknowledged_bps);

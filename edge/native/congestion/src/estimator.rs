@@ -12,6 +12,7 @@ use crate::trend::{DelayTrend, Usage};
 
 const ACKNOWLEDGED_WINDOW_US: u64 = 240_000;
 const SENT_WINDOW_US: u64 = 1_000_000;
+const SENT_PEAK_US: f64 = 5e6;
 
 /// More than this multiple of the highest rate sent lately cannot arrive, whatever feedback says.
 const MAX_ACKNOWLEDGED: f64 = 1.5;
@@ -76,7 +77,7 @@ impl BandwidthEstimator {
             limits,
             history: History::new(),
             sent: RateWindow::new(SENT_WINDOW_US),
-            sent_peak: PeakRate::default(),
+            sent_peak: PeakRate::new(SENT_PEAK_US),
             acknowledged: RateWindow::new(ACKNOWLEDGED_WINDOW_US),
             arrivals: ArrivalClock::default(),
             trend: DelayTrend::new(),
@@ -233,6 +234,7 @@ impl BandwidthEstimator {
         let conditions = Conditions {
             usage,
             acknowledged_bps,
+            sent_bps: sent_bps.unwrap_or(0.0),
             rtt_us: self.round_trips.shortest_us(),
             queue_us: self.round_trips.queue_us(),
             is_application_limited: self.is_application_limited(sent_bps),
@@ -252,6 +254,7 @@ impl BandwidthEstimator {
         );
         if let Some(measured_bps) = measured_bps {
             self.aimd.raise(measured_bps, now_us);
+            self.losses.raise(measured_bps);
             self.clamp();
         }
     }

@@ -3,6 +3,8 @@
 //! More than 10 % lost lowers the bound. Less than that, but well above what this path always loses, holds the
 //! rate. A wireless path with 3 % loss at any rate is not held.
 
+use crate::rate::PeakRate;
+
 /// A rate above this loss goes down.
 const HIGH: f64 = 0.10;
 
@@ -12,8 +14,10 @@ const LOW: f64 = 0.02;
 /// Losses hold the rate from this multiple of the usual loss on.
 const UNUSUAL: f64 = 2.0;
 
-/// Packets that make one sample.
+/// Packets that make one sample; of a small stream, those of this time, but not fewer than so many.
 const SAMPLE_PACKETS: u32 = 50;
+const SAMPLE_US: u64 = 1_000_000;
+const LEAST_SAMPLE_PACKETS: u32 = 10;
 
 const SMOOTHING: f64 = 0.3;
 const USUAL_US: f64 = 10_000_000.0;
@@ -21,9 +25,12 @@ const USUAL_US: f64 = 10_000_000.0;
 const GROWTH: f64 = 1.15;
 const FREE_GROWTH: f64 = 1.5;
 
-/// The bound does not fall below this share of what arrives: packets of a burst that overran the queue tell little
-/// about the rate after it.
+/// The bound does not fall below this share of what has arrived lately: packets of a burst that overran the queue tell
+/// little about the rate after it, and where little is sent after it, little can arrive.
 const ARRIVING_SHARE: f64 = 0.7;
+
+/// Time in which what has arrived is forgotten by two thirds.
+const ARRIVING_US: f64 = 1_000_000.0;
 
 const MIN_INTERVAL_US: u64 = 300_000;
 const MAX_STEP_US: u64 = 1_000_000;
@@ -48,6 +55,7 @@ pub(crate) struct LossBound {
     sampled_us: u64,
     lowered_us: Option<u64>,
     bound_bps: f64,
+    arriving: PeakRate,
 }
 
 impl LossBound {
@@ -62,6 +70,7 @@ impl LossBound {
             sampled_us: now_us,
             lowered_us: None,
             bound_bps: f64::INFINITY,
+            arriving: PeakRate::new(ARRIVING_US),
         }
     }
 
@@ -80,6 +89,11 @@ impl LossBound {
         self.share().min(self.latest) > (UNUSUAL * self.usual).max(LOW)
     }
 
+    /// A probe has got through at this rate.
+    pub(crate) fn raise(&mut self, measured_bps: f64) {
+        self.bound_bps = self.bound_bps.max(measured_bps);
+    }
+
     /// Counts one packet.
     pub(crate) fn packet(&mut self, is_received: bool) {
         let count = if is_received { &mut self.received } else { &mut self.lost };
@@ -88,8 +102,10 @@ impl LossBound {
 
     /// Makes a sample of the packets counted, once they are enough.
     pub(crate) fn evaluate(&mut self, rates: &Rates, rtt_us: u64, now_us: u64) {
+        self.arriving.observe(rates.acknowledged_bps, now_us);
         let packets = self.received.saturating_add(self.lost);
-        if packets < SAMPLE_PACKETS {
+        let is_due = now_us.saturating_sub(self.sampled_us) >= SAMPLE_US && packets >= LEAST_SAMPLE_PACKETS;
+        if packets < SAMPLE_PACKETS && !is_due {
             return;
         }
         let share = f64::from(self.lost) / f64::from(packets);
@@ -130,7 +146,7 @@ impl LossBound {
         }
         self.lowered_us = Some(now_us);
         let lowered_bps = self.bound_bps.min(rates.estimate_bps) * (1.0 - 0.5 * self.share());
-        let least_bps = ARRIVING_SHARE * rates.acknowledged_bps;
+        let least_bps = ARRIVING_SHARE * self.arriving.observe(rates.acknowledged_bps, now_us);
         self.bound_bps = lowered_bps.max(least_bps).min(self.bound_bps);
     }
 }

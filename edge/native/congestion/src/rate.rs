@@ -57,21 +57,24 @@ impl RateWindow {
 }
 
 /// The highest rate lately, which is forgotten step by step.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct PeakRate {
     bps: f64,
     at_us: u64,
+    lifetime_us: f64,
 }
 
 impl PeakRate {
-    /// Time in which a peak falls to a third.
-    const LIFETIME_US: f64 = 5e6;
+    /// None yet; a peak falls to a third in this time.
+    pub(crate) fn new(lifetime_us: f64) -> Self {
+        Self { bps: 0.0, at_us: 0, lifetime_us }
+    }
 
     /// Takes a rate; returns the peak in bits a second.
     pub(crate) fn observe(&mut self, rate_bps: f64, now_us: u64) -> f64 {
         let age_us = now_us.saturating_sub(self.at_us) as f64;
         self.at_us = now_us;
-        self.bps = rate_bps.max(self.bps * (-age_us / Self::LIFETIME_US).exp());
+        self.bps = rate_bps.max(self.bps * (-age_us / self.lifetime_us).exp());
         self.bps
     }
 }

@@ -61,6 +61,44 @@ fn estimate_follows_a_link_that_becomes_slower_and_faster() {
     }
 }
 
+/// A viewer of the highest layer whose line narrows: the engine goes on until the estimate says so, sends nothing while
+/// the lower layer's keyframe is on its way, and then that layer.
+#[test]
+fn line_that_narrows_under_a_layer_is_known_for_what_it_still_takes_and_found_to_have_widened() {
+    for seed in SEEDS {
+        let limits = Limits { min_bps: 150_000, start_bps: 2_500_000, max_bps: 5_000_000 };
+        let mut world = World::new(limits, Path { max_queue_us: 250_000, ..Path::of(10e6) }, seed);
+        (world.heeds_estimate, world.application_bps) = (false, 1.2e6);
+        world.run(5.0);
+        world.path.rate_bps = 450_000.0;
+        let mut noticed = 0;
+        while world.estimator.estimate_bps() > 1_100_000 {
+            world.run(0.05);
+            noticed += 1;
+        }
+        println!("noticed after {} ms: {}", noticed * 50, world.estimator.estimate_bps());
+        assert!(noticed < 20, "not noticed within a second");
+        world.run(0.2);
+        world.application_bps = 0.0;
+        world.run(0.6);
+        println!("after the silence: {}", world.estimator.estimate_bps());
+        world.application_bps = 300_000.0;
+        for second in 0..8 {
+            let seen = world.run(1.0);
+            println!("narrow {second}: {} queue {}", world.estimator.estimate_bps(), seen.queue_ms(0.95));
+        }
+        assert!(world.estimator.estimate_bps() > 315_000, "the layer that fits is thought not to");
+        world.path.rate_bps = 10e6;
+        let mut seconds = 0;
+        while world.estimator.estimate_bps() < 1_400_000 {
+            world.run(1.0);
+            seconds += 1;
+            println!("wide {seconds}: {}", world.estimator.estimate_bps());
+            assert!(seconds < 12, "not found to be wide");
+        }
+    }
+}
+
 #[test]
 fn random_losses_do_not_keep_the_rate_down() {
     for seed in SEEDS {

@@ -79,6 +79,8 @@ pub struct World {
     pub path: Path,
     /// The application never sends more than this.
     pub application_bps: f64,
+    /// Whether the application sends no more than the estimate allows; a layer of a stream takes what it takes.
+    pub heeds_estimate: bool,
     /// Every so many frames one is five times as large.
     pub keyframe_every: Option<u64>,
     pub sends_feedback: bool,
@@ -101,6 +103,7 @@ impl World {
             estimator: BandwidthEstimator::new(limits, 0),
             path,
             application_bps: f64::INFINITY,
+            heeds_estimate: true,
             keyframe_every: None,
             sends_feedback: true,
             answers_probes: true,
@@ -159,7 +162,12 @@ impl World {
     }
 
     fn send_frame(&mut self) {
-        let bitrate_bps = (self.estimator.estimate_bps() as f64).min(self.application_bps);
+        let estimate_bps = if self.heeds_estimate { self.estimator.estimate_bps() as f64 } else { f64::INFINITY };
+        let bitrate_bps = estimate_bps.min(self.application_bps);
+        if bitrate_bps == 0.0 {
+            self.frames += 1;
+            return;
+        }
         let is_keyframe = self.keyframe_every.is_some_and(|every| self.frames.is_multiple_of(every));
         let factor = if is_keyframe { 5.0 } else { 0.8 + 0.4 * self.dice.roll() };
         let bytes = bitrate_bps * FRAME_US as f64 / 8e6 * factor;
