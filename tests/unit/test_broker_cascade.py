@@ -221,6 +221,17 @@ def test_edge_without_viewers_leaves_the_tree() -> None:
     assert farm.fed_by("edge:a") == []
 
 
+def test_end_of_a_view_that_has_lost_its_node_ends_its_relays() -> None:
+    farm = Hall("a", "b")
+    farm.drop(node_key("n"))
+    farm.wait(1.2)
+    assert farm.stage.node is None
+    assert farm.fed_by("edge:a") is None, "they go on until there is another node"
+    for session in list(farm.stage.sessions):
+        farm.carry_out(farm.brain.end_session(session, "removed"))
+    assert farm.fed_by("edge:a") == []
+
+
 def test_end_of_a_view_ends_its_relays() -> None:
     farm = Hall("a", "b")
     for session in list(farm.stage.sessions):
