@@ -27,8 +27,10 @@ const UNTRIED_MARGIN_BPS: f64 = 10_000.0;
 /// In one decrease while the application sends less than it may, no more than this share is lost.
 const LIMITED_DECREASE: f64 = 0.7;
 
-/// Unless less than this share of what is sent arrives: the link is full, whatever more was thought to fit.
+/// Unless the link is full, whatever more was thought to fit: less than this share of what is sent arrives, or a long
+/// queue follows a burst of this multiple of what arrives, such as a keyframe.
 const ARRIVING: f64 = 0.9;
+const BURST: f64 = 1.5;
 
 const MAX_GROWTH_STEP_US: u64 = 1_000_000;
 const RESPONSE_US: u64 = 100_000;
@@ -42,6 +44,8 @@ pub(crate) struct Conditions {
     pub(crate) acknowledged_bps: f64,
     /// Bits a second that are sent.
     pub(crate) sent_bps: f64,
+    /// The most that was sent lately, over as short a time as what is acknowledged.
+    pub(crate) burst_bps: f64,
     /// Round-trip time without queueing, in microseconds.
     pub(crate) rtt_us: u64,
     /// Queueing delay in microseconds.
@@ -134,13 +138,20 @@ impl Aimd {
         }
         self.decreased_us = Some(now_us);
         let target_bps = kept_share(conditions.queue_us) * conditions.acknowledged_bps;
-        if conditions.is_application_limited && conditions.acknowledged_bps > ARRIVING * conditions.sent_bps {
+        if conditions.is_application_limited && !is_full(conditions) {
             self.estimate_bps = self.estimate_bps.min(target_bps.max(LIMITED_DECREASE * self.estimate_bps));
             return;
         }
         self.estimate_bps = self.estimate_bps.min(target_bps);
         Capacity::observe(&mut self.capacity, conditions.acknowledged_bps);
     }
+}
+
+/// Whether the queue comes of what was sent, not of the path's moods.
+fn is_full(conditions: &Conditions) -> bool {
+    let follows_a_burst =
+        conditions.queue_us as f64 > LONG_QUEUE_US && conditions.acknowledged_bps * BURST < conditions.burst_bps;
+    follows_a_burst || conditions.acknowledged_bps < ARRIVING * conditions.sent_bps
 }
 
 /// What is kept of the acknowledged rate with this queue.

@@ -13,6 +13,7 @@ use crate::trend::{DelayTrend, Usage};
 const ACKNOWLEDGED_WINDOW_US: u64 = 240_000;
 const SENT_WINDOW_US: u64 = 1_000_000;
 const SENT_PEAK_US: f64 = 5e6;
+const BURST_PEAK_US: f64 = 1e6;
 
 /// More than this multiple of the highest rate sent lately cannot arrive, whatever feedback says.
 const MAX_ACKNOWLEDGED: f64 = 1.5;
@@ -57,6 +58,8 @@ pub struct BandwidthEstimator {
     history: History,
     sent: RateWindow,
     sent_peak: PeakRate,
+    burst: RateWindow,
+    burst_peak: PeakRate,
     acknowledged: RateWindow,
     arrivals: ArrivalClock,
     trend: DelayTrend,
@@ -78,6 +81,8 @@ impl BandwidthEstimator {
             history: History::new(),
             sent: RateWindow::new(SENT_WINDOW_US),
             sent_peak: PeakRate::new(SENT_PEAK_US),
+            burst: RateWindow::new(ACKNOWLEDGED_WINDOW_US),
+            burst_peak: PeakRate::new(BURST_PEAK_US),
             acknowledged: RateWindow::new(ACKNOWLEDGED_WINDOW_US),
             arrivals: ArrivalClock::default(),
             trend: DelayTrend::new(),
@@ -183,7 +188,10 @@ impl BandwidthEstimator {
             return;
         }
         self.history.push(first, packets, bytes_each, now_us, is_probe);
-        self.sent.add(now_us, u64::from(packets) * u64::from(bytes_each));
+        let bytes = u64::from(packets) * u64::from(bytes_each);
+        self.sent.add(now_us, bytes);
+        self.burst.add(now_us, bytes);
+        self.burst_peak.observe(self.burst.rate_bps(now_us).unwrap_or(0.0), now_us);
         self.step_down_in_silence(now_us);
         self.remb = self.remb.filter(|(_, at)| now_us.saturating_sub(*at) < REMB_LIFETIME_US);
     }
@@ -235,6 +243,7 @@ impl BandwidthEstimator {
             usage,
             acknowledged_bps,
             sent_bps: sent_bps.unwrap_or(0.0),
+            burst_bps: self.burst_peak.observe(0.0, now_us),
             rtt_us: self.round_trips.shortest_us(),
             queue_us: self.round_trips.queue_us(),
             is_application_limited: self.is_application_limited(sent_bps),

@@ -123,13 +123,13 @@ impl<'a> Compound<'a> {
     }
 }
 
+/// Padding counts itself (RFC 3550, section 6.4.1). Browsers pad transport-wide feedback by one to three bytes, and say so.
 fn without_padding(body: &[u8]) -> Option<&[u8]> {
     let padding = usize::from(*body.last()?);
-    let is_whole_words = padding > 0 && padding.is_multiple_of(4);
-    body.get(..body.len().checked_sub(padding)?).filter(|_| is_whole_words)
+    body.get(..body.len().checked_sub(padding)?).filter(|_| padding > 0)
 }
 
-/// A packet whose outer length is right; `body` follows the header and has whole words.
+/// A packet whose outer length is right; `body` follows the header.
 struct RawPacket<'a> {
     format: u8,
     packet_type: u8,
