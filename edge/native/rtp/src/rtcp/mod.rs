@@ -117,19 +117,23 @@ impl<'a> Compound<'a> {
         let len = HEADER_LEN + 4 * usize::from(read_u16(self.rest, 2)?);
         let body = self.rest.get(HEADER_LEN..len)?;
         self.rest = &self.rest[len..];
-        let body = if first & 0x20 == 0 { body } else { without_padding(body)? };
+        let format = first & 0x1F;
+        let may_be_odd = packet_type == packet_type::TRANSPORT_FEEDBACK && format == feedback_format::TRANSPORT_WIDE;
+        let body = if first & 0x20 == 0 { body } else { without_padding(body, may_be_odd)? };
         let is_version_2 = first >> 6 == 2;
-        is_version_2.then_some(RawPacket { format: first & 0x1F, packet_type, body })
+        is_version_2.then_some(RawPacket { format, packet_type, body })
     }
 }
 
-/// Padding counts itself (RFC 3550, section 6.4.1). Browsers pad transport-wide feedback by one to three bytes, and say so.
-fn without_padding(body: &[u8]) -> Option<&[u8]> {
+/// Padding has whole words (RFC 3550, section 6.4.1). Of transport-wide feedback it fills the last one, as browsers write
+/// it, and has 1 to 3 bytes (draft-holmer-rmcat-transport-wide-cc-extensions-01, section 3.1).
+fn without_padding(body: &[u8], may_be_odd: bool) -> Option<&[u8]> {
     let padding = usize::from(*body.last()?);
-    body.get(..body.len().checked_sub(padding)?).filter(|_| padding > 0)
+    let is_right = padding > 0 && (may_be_odd || padding.is_multiple_of(4));
+    body.get(..body.len().checked_sub(padding)?).filter(|_| is_right)
 }
 
-/// A packet whose outer length is right; `body` follows the header.
+/// A packet whose outer length is right; `body` follows the header and has whole words but for transport-wide feedback.
 struct RawPacket<'a> {
     format: u8,
     packet_type: u8,
