@@ -135,6 +135,8 @@ pub struct VideoSender {
     transport: u16,
     sent: Box<[SentRun; REMEMBERED_RUNS]>,
     next_run: usize,
+    /// Number of the first packet of the newest keyframe.
+    keyframe: u64,
     /// Packets sent, repeats excluded.
     pub packets: u64,
     /// Payload bytes sent, repeats excluded (RFC 3550, section 6.4.1).
@@ -156,9 +158,15 @@ impl VideoSender {
             transport: 0,
             sent: Box::new([SentRun::default(); REMEMBERED_RUNS]),
             next_run: 0,
+            keyframe: 0,
             packets: 0,
             octets: 0,
         }
+    }
+
+    /// Whether decoding that starts at the newest keyframe needs this packet.
+    pub fn is_since_keyframe(&self, sequence: u16) -> bool {
+        self.extended(sequence).is_some_and(|full| full >= self.keyframe)
     }
 
     /// Send one run of a picture. Returns `None` if there was no room, and then nothing has changed.
@@ -198,6 +206,9 @@ impl VideoSender {
         });
         if taken == Taken::NoRoom {
             return None;
+        }
+        if frame.keyframe && run.first == 0 {
+            self.keyframe = self.sequence;
         }
         self.remember((number, frame.layer), run, times);
         let payload_bytes = bytes - count * (header + tag);

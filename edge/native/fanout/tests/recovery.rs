@@ -317,6 +317,21 @@ fn one_request_asks_for_no_more_than_a_keyframe_would_cost() {
 }
 
 #[test]
+fn packets_of_the_newest_keyframe_are_repeated_before_those_that_it_makes_needless() {
+    let (mut world, viewer) = watching(Offering::default());
+    let older: Vec<u16> =
+        world.viewers[viewer].video.iter().rev().take(100).map(|media| media.sequence).rev().collect();
+    let keyframe = world.picture(STREAM, USUAL_BYTES, true);
+    let client = &mut world.viewers[viewer];
+    let needed: Vec<u16> = client.video.iter().filter(|m| m.timestamp == keyframe).map(|m| m.sequence).collect();
+    client.nack(&[older, needed.clone()].concat());
+    world.settle();
+    let repeated: Vec<u16> = world.viewers[viewer].repeats.iter().map(|repeat| repeat.original().0).collect();
+    assert_eq!(repeated[..needed.len()], needed);
+    assert_eq!(repeated.len(), SAVED_REPEATS, "the others as far as the budget goes");
+}
+
+#[test]
 fn requests_for_packets_that_nobody_has_are_ignored_and_cost_nothing() {
     let (mut world, viewer) = watching(Offering::default());
     let first = world.viewers[viewer].video[0].sequence;

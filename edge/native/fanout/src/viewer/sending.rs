@@ -79,7 +79,9 @@ impl Viewer {
             return;
         }
         let rtt = self.feedback.rtt.unwrap_or_default();
-        for sequence in missing {
+        // What comes before the newest keyframe waits: on a line too narrow the repeats would stand in its way.
+        let (first, then): (Vec<u16>, Vec<u16>) = missing.iter().partition(|at| self.video.is_since_keyframe(**at));
+        for sequence in &[first, then].concat() {
             let is_known = self.video.can_repeat(*sequence, stream);
             if !is_known || !self.feedback.budget.allows(*sequence, rtt, around.now) {
                 continue;
