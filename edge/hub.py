@@ -67,6 +67,8 @@ MAX_HELD_MESSAGES = 16
 TOLD_AFTER_REFUSED_MESSAGES = 50
 """A viewer that sends as many malformed or excess messages within a second is told so, once, and logged."""
 
+PUBLISHED_PICTURES_PER_S = 240.0
+"""Over all encodings of a publisher: three at 60 a second and some room. Stops one from busying the event loop."""
 PUBLISHER_STALLED_S = 2.0
 """A publisher that sends no picture for this long gives the stage back to the node until it does again."""
 
@@ -96,6 +98,9 @@ class _Session:
     client_report: protocol.ClientReport | None = None
     bucket: TokenBucket = field(
         default_factory=lambda: TokenBucket(protocol.MAX_CLIENT_MESSAGES_PER_S, protocol.MAX_CLIENT_MESSAGES_PER_S)
+    )
+    picture_bucket: TokenBucket = field(
+        default_factory=lambda: TokenBucket(PUBLISHED_PICTURES_PER_S, PUBLISHED_PICTURES_PER_S)
     )
     voice_bucket: TokenBucket = field(default_factory=lambda: TokenBucket(VOICE_FRAMES_PER_S, VOICE_FRAMES_PER_S))
     offer_bucket: TokenBucket = field(default_factory=lambda: TokenBucket(OFFERS_PER_S, OFFERS_BURST))
@@ -562,6 +567,9 @@ class StreamHub:
         """See `ViewerHandler`."""
         entry = self._sessions.get(session)
         if entry is None or entry.publication is None or picture.layer >= entry.publication.encodings:
+            return
+        if not entry.picture_bucket.take(self._now()):
+            self.counters.frames_discarded += 1
             return
         source = PublisherSource(session)
         if entry.publication.note(picture) or source not in self._sources:

@@ -4,23 +4,19 @@ python -m tests.support.whip_publisher URL TOKEN FIRST_NUMBER
 """
 
 import asyncio
-import datetime
-import ssl
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import numpy as np
-from cryptography.hazmat.primitives import serialization
 
-from edge.identity import make_identity
 from render_farm import barcode
 from render_farm.renderer.interface import PixelLayout, PlanarFrame
+from tests.support.ffmpeg_publisher import identity
 
 WIDTH, HEIGHT, FPS = 640, 360, 30
 SAMPLE_RATE_HZ, TONE_HZ = 48_000, 440
@@ -60,17 +56,6 @@ def publish(url: str, token: str, first: int) -> None:
             shown.pts, shown.time_base = number, Fraction(1, FPS)
             output.mux(video.encode(shown))
             output.mux(audio.encode(tone(number)))
-
-
-def identity(folder: str) -> dict[str, str]:
-    """The muxer's options for a P-256 certificate: with GnuTLS it would make one on a curve WebRTC does not know."""
-    certificate, private = make_identity(datetime.datetime.now(datetime.UTC))
-    key = serialization.load_der_private_key(private, None)
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    cert_file, key_file = Path(folder, "certificate.pem"), Path(folder, "key.pem")
-    cert_file.write_text(ssl.DER_cert_to_PEM_cert(certificate))
-    key_file.write_bytes(pem)
-    return {"cert_file": str(cert_file), "key_file": str(key_file)}
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ import pytest
 from broker import protocol
 from broker.protocol import DropSession, EndReason, Mode, PutSession, Role, SessionState, ViewerConnected, ViewerReports
 from edge.engine import VIEWER_STATISTICS, MediaFrame, PublishedPicture
-from edge.hub import MAX_HELD_MESSAGES, PUBLISHER_STALLED_S, StreamHub
+from edge.hub import MAX_HELD_MESSAGES, PUBLISHED_PICTURES_PER_S, PUBLISHER_STALLED_S, StreamHub
 from edge.trunk import Flag, Frame, Kind, LayerDescription, StreamOpen, ViewerAudio, ViewerEvent
 
 
@@ -541,6 +541,15 @@ def test_simulcast_of_a_publisher_becomes_layers_and_is_asked_for_by_its_own_num
 def test_picture_of_an_encoding_that_was_not_offered_is_dropped(farm: Farm, camera: Camera) -> None:
     camera.picture(keyframe=True, layer=1)
     assert payloads(farm) == [b"x"]
+
+
+def test_publisher_that_floods_with_pictures_is_slowed_down(farm: Farm, camera: Camera) -> None:
+    for _ in range(1000):
+        camera.picture(keyframe=True)
+    assert payloads(farm).count(b"cam") <= PUBLISHED_PICTURES_PER_S
+    farm.now += 1.0
+    camera.picture(keyframe=True)
+    assert payloads(farm)[-1] == b"cam"
 
 
 def test_picture_of_a_session_that_does_not_publish_is_dropped(farm: Farm) -> None:

@@ -191,12 +191,17 @@ fn an_encoder_set_up_anew_takes_the_place_of_the_former() {
     let mut world = World::new();
     let mut camera = Camera::join(&mut world, offering(THREE));
     camera.play(&mut world, 5, BYTES, |_, _| true);
-    camera.ssrcs[1] = 0xABCD_0001;
-    let sent = camera.play(&mut world, 5, BYTES, |_, _| true);
+    camera.report(&mut world, 1, 0, Duration::ZERO);
+    camera.set_up_anew(1);
+    let sent = camera.play(&mut world, 30, BYTES, |_, _| true);
     let told = camera.told(&world, 1);
     assert_eq!(payloads(&told)[5..], sent);
-    assert!(told.windows(2).all(|pair| pair[1].capture_time_us > pair[0].capture_time_us));
-    assert_eq!(camera.told(&world, 0).len(), 10);
+    let steps = told.windows(2).map(|pair| pair[1].capture_time_us - pair[0].capture_time_us);
+    assert!(steps.clone().all(|step| (30_000..40_000).contains(&step)), "{:?}", steps.collect::<Vec<_>>());
+    let other = camera.told(&world, 0);
+    assert_eq!(other.len(), 35);
+    let apart_us = (told[34].capture_time_us - other[34].capture_time_us).abs();
+    assert!(apart_us < 5_000, "the former's report is forgotten: {apart_us}");
 }
 
 #[test]
@@ -419,4 +424,19 @@ fn a_failure_in_one_publisher_ends_it_alone() {
     assert!(world.is_gone(one.client));
     let sent = other.play(&mut world, 5, BYTES, |_, _| true);
     assert_eq!(payloads(&other.told(&world, 0)), sent);
+}
+
+#[test]
+fn packets_that_reach_another_shard_after_a_change_of_network_are_handed_over() {
+    let mut world = World::with_shards(2);
+    let mut camera = Camera::join(&mut world, offering(THREE));
+    let mut sent = camera.play(&mut world, 3, BYTES, |_, _| true);
+    let elsewhere = support::world::address(77);
+    world.lands_on.insert(elsewhere, 1);
+    world.viewers[camera.client].move_to(elsewhere);
+    world.settle();
+    sent.extend(camera.play(&mut world, 10, BYTES, |_, number| !number.is_multiple_of(9)));
+    sent.extend(camera.play(&mut world, 5, BYTES, |_, _| true));
+    assert!(world.forwarded > 100);
+    assert_eq!(payloads(&camera.told(&world, 1)), sent);
 }

@@ -76,6 +76,13 @@ impl Camera {
         }
     }
 
+    /// A layer's encoder is set up anew: another source, whose numbers and times begin elsewhere.
+    pub fn set_up_anew(&mut self, layer: usize) {
+        self.ssrcs[layer] = 0xABCD_0001;
+        self.next[layer] = 20_000;
+        self.starts[layer] = self.starts[layer].wrapping_add(270_000);
+    }
+
     /// The number of the next packet of a layer.
     pub fn next(&self, layer: usize) -> u64 {
         self.next[layer]

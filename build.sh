@@ -1,1 +1,0 @@
-cd /tmp/w/whip/edge/native && cargo rustc --release --locked --lib -p farstage-python --features pyo3/extension-module --crate-type cdylib 2>&1 | grep -E "^(warning|error)" -A6; cp target/release/lib_native.so ../_native.abi3.so
