@@ -53,6 +53,9 @@ _PUBLISH = """async ([url, token]) => {
   if (answer.status !== 201) throw new Error(await answer.text());
   await peer.setRemoteDescription({type: 'answer', sdp: await answer.text()});
 }"""
+_ENCODED = """async () => [...(await window.peer.getStats()).values()]
+  .filter((row) => row.type === 'outbound-rtp' && row.kind === 'video')
+  .map((row) => ({rid: row.rid, width: row.frameWidth, frames: row.framesEncoded}))"""
 _SEEN = """async () => {
   const video = document.querySelector('[data-testid="stage-video"]');
   const connection = window.farstage.session?._viewer?.connection;
@@ -94,7 +97,7 @@ async def test_narrow_line_gets_a_lower_layer_and_the_highest_again_when_it_wide
     farm: Farm, browser: Browser
 ) -> None:
     async with (
-        camera(browser, farm, "arena"),
+        camera(browser, farm, "arena") as publisher,
         visiting(browser, f"{farm.broker_url}/?room=arena", "Wide", seen=False) as wide,
         EmulatedNetwork(up=Line(delay_s=0.02), down=Line(delay_s=0.02)) as network,
         browser_behind(browser, network),
@@ -105,11 +108,19 @@ async def test_narrow_line_gets_a_lower_layer_and_the_highest_again_when_it_wide
         network.change(rate_bps=NARROW_BPS)
         lower = await until_width(narrow, lambda width: 0 < width < 1280, "a lower layer for the narrow line")
         await asyncio.sleep(4.0)
+        encoded_before = {layer["rid"]: layer["frames"] for layer in await publisher.evaluate(_ENCODED)}
         settled = await narrow.page.evaluate(_SEEN)
         await asyncio.sleep(6.0)
         later = await narrow.page.evaluate(_SEEN)
-        assert later["frames"] - settled["frames"] > 6 * 15 * 0.7, "the lower layer flows"
+        encoded = {
+            layer["rid"]: layer["frames"] - encoded_before[layer["rid"]]
+            for layer in await publisher.evaluate(_ENCODED)
+            if layer["width"] == later["width"]
+        }
+        shown = later["frames"] - settled["frames"]
+        assert encoded and shown > 0.7 * min(encoded.values()) > 6, f"the lower layer flows: {shown} of {encoded}"
         assert later["frozen"] - settled["frozen"] < 1.0
+        assert later["frozen"] - before["frozen"] < 3.0, "changing down is no long standstill"
         assert later["width"] < 1280
         assert (await wide.page.evaluate(_SEEN))["width"] == 1280, "nobody else is held down"
         network.change(rate_bps=None)
