@@ -4,11 +4,9 @@
 `drop_session` by the broker) and tells the fourth. It does no I/O and starts no task; whoever owns it calls `tick`.
 """
 
-import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -16,7 +14,6 @@ import structlog
 from numpy.typing import NDArray
 
 from broker import protocol
-from broker.permissions import may_be_heard
 from broker.protocol import (
     DATA_CHANNEL_CONTROL,
     AgentMessage,
@@ -27,20 +24,13 @@ from broker.protocol import (
     SessionState,
     ViewerReport,
 )
-from broker.token_bucket import TokenBucket
-from edge.adaptation import (
-    START_BITRATE_BPS,
-    LineEstimate,
-    LineReport,
-    highest_layer_bps,
-    least_bitrates_bps,
-    stream_bitrate_bps,
-)
+from edge.adaptation import START_BITRATE_BPS, LineEstimate, least_bitrates_bps
+from edge.audience import PublisherSource, Session, SourceKey, Stream, TrunkSource
 from edge.engine import MediaEngine, PublishedPicture
-from edge.input_timer import TIMINGS_KEPT, InputTimer
+from edge.input_timer import TIMINGS_KEPT
 from edge.publication import Publication
 from edge.relay import CIRCLE, StreamRelay
-from edge.switching import SourceFrame, SourceKind, StreamSwitch
+from edge.switching import SourceFrame, SourceKind
 from edge.trunk import (
     Frame,
     StreamFeedback,
@@ -54,95 +44,14 @@ from edge.trunk import (
 
 _log = structlog.get_logger(__name__)
 
-VOICE_FRAMES_PER_S = 60.0
 MAX_VOICE_FRAME_BYTES = 1500
 """An Opus frame has at most 1,275 bytes (RFC 6716, section 3.2.1)."""
-AUDIO_RATE_HZ = 48_000
-AUDIO_FRAME_SAMPLES = 960
-OFFERS_PER_S = 0.5
-OFFERS_BURST = 6.0
-"""Each offer costs a DTLS handshake and sockets; a client that reconnects with back-off needs no more."""
 MAX_HELD_MESSAGES = 16
 """Messages of a viewer that wait while its stream has no source; of input only the latest is kept."""
 TOLD_AFTER_REFUSED_MESSAGES = 50
 """A viewer that sends as many malformed or excess messages within a second is told so, once, and logged."""
-
-PUBLISHED_PICTURES_PER_S = 240.0
-"""Over all encodings of a publisher: three at 60 a second and some room. Stops one from busying the event loop."""
 PUBLISHER_STALLED_S = 2.0
 """A publisher that sends no picture for this long gives the stage back to the node until it does again."""
-
-
-@dataclass(frozen=True, slots=True)
-class PublisherSource:
-    """What a session publishes, as a source of its stream."""
-
-    session: str
-
-
-TrunkSource = tuple[TrunkConnection, int]
-SourceKey = TrunkSource | PublisherSource
-
-
-@dataclass(slots=True)
-class _Session:
-    put: PutSession
-    line: LineEstimate
-    connected: bool = False
-    sent_bytes: int = 0
-    reports: int = 0
-    publication: Publication | None = None
-    """What it sends, if it publishes and its offer was answered."""
-    wanted_layer: int | None = None
-    """The simulcast layer the viewer is to get; `None` before the engine has told."""
-    client_report: protocol.ClientReport | None = None
-    bucket: TokenBucket = field(
-        default_factory=lambda: TokenBucket(protocol.MAX_CLIENT_MESSAGES_PER_S, protocol.MAX_CLIENT_MESSAGES_PER_S)
-    )
-    picture_bucket: TokenBucket = field(
-        default_factory=lambda: TokenBucket(PUBLISHED_PICTURES_PER_S, PUBLISHED_PICTURES_PER_S)
-    )
-    voice_bucket: TokenBucket = field(default_factory=lambda: TokenBucket(VOICE_FRAMES_PER_S, VOICE_FRAMES_PER_S))
-    offer_bucket: TokenBucket = field(default_factory=lambda: TokenBucket(OFFERS_PER_S, OFFERS_BURST))
-    refused_messages: int = 0
-    repeats_refused: int = 0
-    fresh: bool = False
-    """Whether the viewer counts its input from zero and no source has been told."""
-    held_messages: list[bytes] = field(default_factory=list)
-    held_input: bytes | None = None
-    audio_timestamp: int = 0
-    """RTP time, 48 kHz, of the sound sent last."""
-
-    @property
-    def watches(self) -> bool:
-        """Whether its viewer is connected."""
-        return self.connected and not self.put.publishes
-
-
-@dataclass(slots=True)
-class _Stream:
-    name: str
-    switch: StreamSwitch[SourceKey] = field(default_factory=StreamSwitch)
-    descriptions: dict[SourceKey, StreamOpen] = field(default_factory=dict)
-    """How each source describes it."""
-    layered: SourceKey | None = None
-    """The source whose layers the engine has been told."""
-    sessions: dict[str, _Session] = field(default_factory=dict)
-    retained_state: bytes | None = None
-    timer: InputTimer = field(default_factory=InputTimer)
-    published_s: float = 0.0
-    """When a publisher's picture came last."""
-
-    @property
-    def on_air(self) -> bool:
-        """Whether a publisher's picture is shown."""
-        return isinstance(self.switch.shown, PublisherSource)
-
-    @property
-    def description(self) -> StreamOpen | None:
-        """How the publisher on air, else its owner describes it; `None` without either."""
-        source = self.switch.shown if self.on_air else self.switch.owner
-        return None if source is None else self.descriptions[source]
 
 
 @dataclass(slots=True)
@@ -158,6 +67,8 @@ class HubCounters:
     sources_refused: int = 0
     source_switches: int = 0
     repeats_refused: int = 0
+    nacks: int = 0
+    freezes: int = 0
 
 
 class StreamHub:
@@ -174,9 +85,9 @@ class StreamHub:
         """Latest delays from an input's arrival to the first packet of the picture that shows it."""
         self._now = now
         self._tell_broker = tell_broker
-        self._sessions: dict[str, _Session] = {}
-        self._streams: dict[str, _Stream] = {}
-        self._sources: dict[SourceKey, _Stream] = {}
+        self._sessions: dict[str, Session] = {}
+        self._streams: dict[str, Stream] = {}
+        self._sources: dict[SourceKey, Stream] = {}
 
     # --- the broker's side ---
 
@@ -189,6 +100,15 @@ class StreamHub:
         """Connected viewers other than this session's own: one that connects again takes no second place."""
         session = self._sessions.get(name)
         return self.viewers - (session is not None and session.connected)
+
+    @property
+    def publishers(self) -> int:
+        """Connected sessions that publish; they are among the viewers' number."""
+        return sum(session.connected and session.put.publishes for session in self._sessions.values())
+
+    def viewers_by_layer(self) -> Counter[int]:
+        """How many viewers are shown each simulcast layer, as far as the engine has told."""
+        return Counter(session.layer for session in self._sessions.values() if session.watches and session.layer >= 0)
 
     @property
     def streams(self) -> int:
@@ -224,15 +144,15 @@ class StreamHub:
         """Admit a session or update it."""
         known = self._sessions.get(put.session)
         if known is None:
-            self._sessions[put.session] = _Session(put, LineEstimate(put.bandwidth_bps))
+            self._sessions[put.session] = Session(put, LineEstimate(put.bandwidth_bps))
         else:
             self._update_session(known, put)
-        stream = self._streams.setdefault(put.stream, _Stream(put.stream))
+        stream = self._streams.setdefault(put.stream, Stream(put.stream))
         stream.sessions[put.session] = self._sessions[put.session]
         for source in stream.switch.require_fence(put.fence):
             self._refuse(source, "a newer source owns the stream")
 
-    def _update_session(self, known: _Session, put: PutSession) -> None:
+    def _update_session(self, known: Session, put: PutSession) -> None:
         previous, known.put = known.put, put
         if previous.stream != put.stream:
             self._leave_stream(previous.stream, put.session)
@@ -272,7 +192,7 @@ class StreamHub:
         self._send_feedback(stream)
         self._forget_if_unused(stream)
 
-    def _forget_if_unused(self, stream: _Stream) -> None:
+    def _forget_if_unused(self, stream: Stream) -> None:
         if not stream.sessions and stream.switch.owner is None:
             self._streams.pop(stream.name, None)
 
@@ -280,7 +200,7 @@ class StreamHub:
 
     def on_open(self, connection: TrunkConnection, channel: int, description: StreamOpen) -> str | None:
         """See `SinkHandler`."""
-        stream = self._streams.setdefault(description.stream, _Stream(description.stream))
+        stream = self._streams.setdefault(description.stream, Stream(description.stream))
         source = (connection, channel)
         is_circle = self.name in description.path
         layers = len(description.layers) or 1
@@ -300,7 +220,7 @@ class StreamHub:
                 self._introduce(name, session, source)
         return None
 
-    def _introduce(self, name: str, session: _Session, source: TrunkSource) -> None:
+    def _introduce(self, name: str, session: Session, source: TrunkSource) -> None:
         """Tell a source of a viewer, and what the viewer has said while there was no source."""
         connection, channel = source
         participant = session.put.participant
@@ -317,7 +237,7 @@ class StreamHub:
             return
         self._fan_out(stream, (connection, frame.channel), frame)
 
-    def _fan_out(self, stream: _Stream, source: SourceKey, frame: Frame) -> None:
+    def _fan_out(self, stream: Stream, source: SourceKey, frame: Frame) -> None:
         self.counters.frames_in += 1
         arrived = SourceFrame(frame.payload, frame.keyframe, frame.sequence, frame.capture_time_us, frame.layer)
         picture, superseded = stream.switch.frame(source, arrived, self._now())
@@ -346,16 +266,14 @@ class StreamHub:
         self.engine.send_message(members, DATA_CHANNEL_CONTROL, bytes(event.body))
 
     def on_audio(self, connection: TrunkConnection, channel: int, audio: ViewerAudio) -> None:
-        """See `SinkHandler`. A viewer's sound rises by at least a frame each time, also when its node is replaced."""
+        """See `SinkHandler`."""
         stream = self._sources.get((connection, channel))
         if stream is None or stream.switch.owner != (connection, channel):
             return
         self.relay.audio(stream.name, audio)
-        captured = audio.capture_time_us * AUDIO_RATE_HZ // 1_000_000
         for name, session in stream.sessions.items():
             if session.watches and audio.is_for(name):
-                session.audio_timestamp = max(captured, session.audio_timestamp + AUDIO_FRAME_SAMPLES)
-                self.engine.send_audio(name, audio.opus_frame, session.audio_timestamp)
+                self.engine.send_audio(name, audio.opus_frame, session.next_audio_timestamp(audio.capture_time_us))
 
     def on_state(self, connection: TrunkConnection, channel: int, state: bytes) -> None:
         """See `SinkHandler`."""
@@ -373,7 +291,7 @@ class StreamHub:
                 self._tell_broker(protocol.SourceLost(stream=stream.name))
             self._forget_if_unused(stream)
 
-    def _is_awaited(self, stream: _Stream) -> bool:
+    def _is_awaited(self, stream: Stream) -> bool:
         return bool(stream.sessions) or self.relay.relays(stream.name)
 
     def _refuse(self, source: SourceKey, reason: str) -> None:
@@ -382,7 +300,7 @@ class StreamHub:
             connection.refuse(channel, reason)
         self._close(source)
 
-    def _close(self, source: SourceKey) -> _Stream | None:
+    def _close(self, source: SourceKey) -> Stream | None:
         stream = self._sources.pop(source, None)
         if stream is not None:
             before = stream.description
@@ -391,7 +309,7 @@ class StreamHub:
             self._describe_anew(stream, before)
         return stream
 
-    def _describe_anew(self, stream: _Stream, before: StreamOpen | None) -> None:
+    def _describe_anew(self, stream: Stream, before: StreamOpen | None) -> None:
         """Tell children if what is passed on to them is described otherwise than before."""
         if stream.description is None:
             self.relay.source_closed(stream.name)
@@ -483,7 +401,7 @@ class StreamHub:
         message: protocol.ClientMessage = protocol.decode_client_message(data)
         return message
 
-    def _handle(self, session: str, entry: _Session, message: protocol.ClientMessage, data: bytes) -> None:
+    def _handle(self, session: str, entry: Session, message: protocol.ClientMessage, data: bytes) -> None:
         if isinstance(message, protocol.Ping):
             self._send_event(session, protocol.Pong(id=message.id))
         elif isinstance(message, protocol.ClientReport):
@@ -499,7 +417,7 @@ class StreamHub:
             if isinstance(message, protocol.Input):
                 self._streams[entry.put.stream].timer.arrived(message.seq, self._now())
 
-    def _hold(self, session: str, entry: _Session, message: protocol.ClientMessage, data: bytes) -> None:
+    def _hold(self, session: str, entry: Session, message: protocol.ClientMessage, data: bytes) -> None:
         """Keep for the next source what a viewer says while there is none."""
         if isinstance(message, protocol.Input):
             entry.held_input = data
@@ -515,7 +433,7 @@ class StreamHub:
         if entry is not None:
             self.input_to_packet_ms.extend(entry.timer.left(timestamp, self._now()))
 
-    def _note_refusal(self, session: str, entry: _Session) -> None:
+    def _note_refusal(self, session: str, entry: Session) -> None:
         entry.refused_messages += 1
         if entry.refused_messages == TOLD_AFTER_REFUSED_MESSAGES:
             _log.warning("viewer_misbehaves", session=session)
@@ -524,7 +442,7 @@ class StreamHub:
     def on_voice(self, session: str, opus_frame: bytes) -> None:
         """See `ViewerHandler`."""
         entry = self._sessions.get(session)
-        if entry is None or not _is_heard(entry.put) or len(opus_frame) > MAX_VOICE_FRAME_BYTES:
+        if entry is None or not entry.is_heard or len(opus_frame) > MAX_VOICE_FRAME_BYTES:
             return
         if not entry.voice_bucket.take(self._now()):
             return
@@ -582,7 +500,7 @@ class StreamHub:
             self._describe_anew(stream, before)
             self._send_feedback(stream)
 
-    def _go_on_air(self, session: str, entry: _Session) -> None:
+    def _go_on_air(self, session: str, entry: Session) -> None:
         """Offer a publisher's picture to its stream, which shows it from its first keyframe on."""
         if entry.publication is None:
             return
@@ -600,7 +518,7 @@ class StreamHub:
             self._send_feedback(stream)
             self._request_keyframe_if_due(stream)
 
-    def _release_stalled(self, stream: _Stream) -> None:
+    def _release_stalled(self, stream: Stream) -> None:
         """A publisher whose pictures stay away leaves the stage to the node; its next picture brings it back."""
         shown = stream.switch.shown
         if isinstance(shown, PublisherSource) and self._now() - stream.published_s > PUBLISHER_STALLED_S:
@@ -613,9 +531,7 @@ class StreamHub:
         """Report viewers to the broker, feedback to sources, and keyframe requests that were held back."""
         rows = {str(row["session"]): row for row in self.engine.statistics()}
         reports = [
-            self._report(name, session, rows[name], elapsed_s)
-            for name, session in self._sessions.items()
-            if name in rows
+            self._report(session, rows[name], elapsed_s) for name, session in self._sessions.items() if name in rows
         ]
         if reports:
             self._tell_broker(protocol.ViewerReports(reports=reports))
@@ -628,61 +544,29 @@ class StreamHub:
         for stream in self._streams.values():
             self._request_keyframe_if_due(stream)
 
-    def _report(self, name: str, session: _Session, row: NDArray[np.void], elapsed_s: float) -> ViewerReport:
-        sent_bytes = int(row["sent_bytes"])
-        sent_bps = max(0, sent_bytes - session.sent_bytes) * 8.0 / max(elapsed_s, 1e-3)
-        session.sent_bytes = sent_bytes
-        is_news, session.reports = int(row["reports"]) != session.reports, int(row["reports"])
-        rtt_ms, loss = (float(row["rtt_ms"]), float(row["loss"])) if is_news else (math.nan, math.nan)
-        told = LineReport(sent_bps, rtt_ms, loss, float(row["estimate_bps"]), float(row["measured_bps"]))
-        session.line.update(told, elapsed_s)
-        session.wanted_layer = int(row["wanted_layer"])
-        session.refused_messages = 0
-        repeats_refused, before = int(row["repeats_refused"]), session.repeats_refused
-        self.counters.repeats_refused += repeats_refused - (before if before <= repeats_refused else 0)
-        session.repeats_refused = repeats_refused
-        claimed = session.client_report
-        session.client_report = None
-        return ViewerReport(
-            session=name,
-            rtt_ms=_known(row["rtt_ms"]),
-            jitter_ms=_known(row["jitter_ms"]),
-            loss=_known(row["loss"]),
-            sent_bps=sent_bps,
-            estimate_bps=session.line.bps,
-            **(msgspec.structs.asdict(claimed) if claimed is not None else {}),
-        )
+    def _report(self, session: Session, row: NDArray[np.void], elapsed_s: float) -> ViewerReport:
+        self.counters.repeats_refused += session.risen(row, "repeats_refused")
+        self.counters.nacks += session.risen(row, "nacks")
+        self.counters.freezes += session.risen(row, "freezes")
+        return session.report(row, elapsed_s)
 
-    def _send_feedback(self, stream: _Stream) -> None:
-        owner = self._owner(stream.name)
+    def _send_feedback(self, stream: Stream) -> None:
+        owner = stream.owner
         if owner is None:
             return
         connection, channel = owner
         nobody = StreamFeedback(viewers=0)
-        feedback = nobody if stream.on_air else self._feedback(stream, _most_bps(stream.descriptions[owner]))
+        behind = self.relay.feedback(stream.name)
+        feedback = nobody if stream.on_air else stream.feedback(stream.most_bps(owner), behind)
         connection.send_feedback(channel, feedback)
 
-    def _feedback(self, stream: _Stream, most_bps: list[float]) -> StreamFeedback:
-        """What is told of the viewers here and behind other edges to a source with these layers."""
-        watching = [session for session in stream.sessions.values() if session.watches]
-        lines_bps = [session.line.bps for session in watching]
-        behind = self.relay.feedback(stream.name)
-        viewers = len(watching) + behind.viewers
-        if not most_bps or not viewers:
-            return StreamFeedback(viewers=viewers, bitrate_bps=stream_bitrate_bps(lines_bps, behind.lines))
-        least_bps = least_bitrates_bps(most_bps)
-        wanted = [_wanted_layer(session, least_bps) for session in watching]
-        layers = [wanted.count(layer) + told for layer, told in enumerate(_padded(behind.layers, len(most_bps)))]
-        bitrate_bps = highest_layer_bps(lines_bps, most_bps, behind.lines)
-        return StreamFeedback(viewers=viewers, bitrate_bps=bitrate_bps, layers=layers)
-
-    def _tell_layers(self, stream: _Stream, source: SourceKey) -> None:
+    def _tell_layers(self, stream: Stream, source: SourceKey) -> None:
         """Tell the engine among which layers of the source it may choose for each viewer."""
         stream.layered = source
-        most_bps = _most_bps(stream.descriptions[source])
+        most_bps = stream.most_bps(source)
         self.engine.set_layers(stream.name, least_bitrates_bps(most_bps) if most_bps else [])
 
-    def _request_keyframe_if_due(self, stream: _Stream) -> None:
+    def _request_keyframe_if_due(self, stream: Stream) -> None:
         for layer in stream.switch.keyframe_requests_due(self._now()):
             self._request_keyframe(stream.switch.preferred, layer)
 
@@ -697,34 +581,7 @@ class StreamHub:
 
     def _owner(self, stream: str) -> TrunkSource | None:
         entry = self._streams.get(stream)
-        owner = entry.switch.owner if entry is not None else None
-        return None if isinstance(owner, PublisherSource) else owner
+        return entry.owner if entry is not None else None
 
     def _send_event(self, session: str, event: protocol.ClientEvent) -> None:
         self.engine.send_message([session], DATA_CHANNEL_CONTROL, protocol.encode(event))
-
-
-def _is_heard(put: PutSession) -> bool:
-    return may_be_heard(put.role, put.mode, muted=put.muted)
-
-
-def _most_bps(description: StreamOpen) -> list[float]:
-    """The most that each simulcast layer takes, lowest first; empty where there is only one."""
-    bitrates_bps = [layer.max_bitrate_bps for layer in description.layers]
-    return bitrates_bps if len(bitrates_bps) > 1 else []
-
-
-def _padded(counts: list[int], length: int) -> list[int]:
-    return [*counts[:length], *[0] * (length - len(counts))]
-
-
-def _wanted_layer(session: _Session, least_bps: list[float]) -> int:
-    """The layer a viewer is to get; of one that has just come, the highest its line is thought to take."""
-    if session.wanted_layer is not None:
-        return session.wanted_layer
-    return max(0, sum(bitrate_bps <= session.line.bps for bitrate_bps in least_bps) - 1)
-
-
-def _known(value: Any) -> float | None:
-    number = float(value)
-    return None if math.isnan(number) else min(max(number, 0.0), 60_000.0)

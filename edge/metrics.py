@@ -26,6 +26,8 @@ class EdgeCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Metrics in the exposition order."""
         yield GaugeMetricFamily("farstage_edge_viewers", "Connected viewers", self._hub.viewers)
+        yield GaugeMetricFamily("farstage_edge_publishers", "Connected publishers", self._hub.publishers)
+        yield self._layers()
         yield GaugeMetricFamily("farstage_edge_streams", "Streams with a source", self._hub.streams)
         yield GaugeMetricFamily("farstage_edge_trunks", "Sources connected", len(self._trunks.connections))
         yield CounterMetricFamily("farstage_edge_trunk_violations", "Trunks closed for a rule", self._trunks.malformed)
@@ -40,6 +42,12 @@ class EdgeCollector(Collector):
             refused.add_metric([reason], value)
         yield refused
         yield self._send_latency()
+
+    def _layers(self) -> Metric:
+        family = GaugeMetricFamily("farstage_edge_layer_viewers", "Viewers of each simulcast layer", labels=["layer"])
+        for layer, viewers in sorted(self._hub.viewers_by_layer().items()):
+            family.add_metric([str(layer)], viewers)
+        return family
 
     def _relay(self) -> Iterable[Metric]:
         relay = self._hub.relay

@@ -29,3 +29,5 @@ class ViewerReport(DecodeStatistics, frozen=True, kw_only=True):
     loss: Ratio | None = None
     sent_bps: Annotated[float, Meta(ge=0, le=1e12)] = 0.0
     estimate_bps: Annotated[float, Meta(ge=0, le=1e12)] | None = None
+    layer: Annotated[int, Meta(ge=0, le=255)] | None = None
+    """The simulcast layer it is shown, 0 the lowest."""

@@ -156,6 +156,7 @@ async def test_body_that_is_no_offer_is_refused_and_counted(
     assert (answered, problem.type if problem else None) == (status, f"urn:farstage:problem:{kind}")
     async with edge.http.get(edge.url + "/metrics") as response:
         exposition = await response.text()
+    assert "farstage_edge_publishers 0.0" in exposition
     assert f"farstage_edge_offers_refused_total {float(kind == 'bad-offer')}" in exposition
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from broker import protocol
 from broker.protocol import DropSession, EndReason, Mode, PutSession, Role, SessionState, ViewerConnected, ViewerReports
+from edge.audience import PUBLISHED_PICTURES_PER_S
 from edge.engine import VIEWER_STATISTICS, MediaFrame, PublishedPicture
-from edge.hub import MAX_HELD_MESSAGES, PUBLISHED_PICTURES_PER_S, PUBLISHER_STALLED_S, StreamHub
+from edge.hub import MAX_HELD_MESSAGES, PUBLISHER_STALLED_S, StreamHub
 from edge.trunk import Flag, Frame, Kind, LayerDescription, StreamOpen, ViewerAudio, ViewerEvent
 
 
@@ -352,12 +353,26 @@ def test_viewer_who_cannot_decode_has_the_source_asked_for_a_keyframe(farm: Farm
     farm.hub.on_keyframe_needed("nobody's", 0)
 
 
-def test_refused_repeats_are_counted_over_a_viewers_connections(farm: Farm) -> None:
+@pytest.mark.parametrize("counter", ["repeats_refused", "nacks", "freezes"])
+def test_what_a_viewer_suffers_is_counted_over_its_connections(farm: Farm, counter: str) -> None:
     farm.hub.on_connected("s1")
-    for refused in (3, 5, 5, 2):
-        farm.engine.rows = [{"session": "s1", "repeats_refused": refused}]
+    for value in (3, 5, 5, 2):
+        farm.engine.rows = [{"session": "s1", counter: value}]
         farm.hub.tick(1.0)
-    assert farm.hub.counters.repeats_refused == 5 + 2, "the last connection counts from zero"
+    assert getattr(farm.hub.counters, counter) == 5 + 2, "the last connection counts from zero"
+
+
+def test_layer_a_viewer_is_shown_is_reported_and_counted_and_publishers_apart(farm: Farm) -> None:
+    farm.put("s2")
+    farm.put("cam", role=Role.SPEAKER, mode=Mode.CONFERENCE, publishes=True)
+    for name in ("s1", "s2", "cam"):
+        farm.hub.on_connected(name)
+    farm.engine.rows = [{"session": "s1", "layer": 2, "wanted_layer": 2}]
+    farm.hub.tick(1.0)
+    (told,) = [message for message in farm.told if isinstance(message, ViewerReports)]
+    assert [report.layer for report in told.reports] == [2]
+    assert farm.hub.viewers_by_layer() == {2: 1}, "of the other nothing is known yet"
+    assert (farm.hub.viewers, farm.hub.publishers) == (3, 1)
 
 
 def test_inputs_are_timed_to_the_first_packet_that_shows_them(farm: Farm) -> None:

@@ -185,6 +185,7 @@ export class Desk {
         figure('stats.rtt', milliseconds(report?.rtt_ms)),
         figure('stats.loss', report?.loss == null ? '–' : percent(report.loss)),
         figure('stats.bitrate', report ? bitrate(report.sent_bps) : '–'),
+        figure('stats.resolution', report?.width ? `${report.width} × ${report.height}` : '–'),
         figure('stats.framesPerS', report?.frames_per_s == null ? '–' : report.frames_per_s.toFixed(0)),
         figure('stats.photon', milliseconds(report?.input_to_photon_ms)),
       ],
