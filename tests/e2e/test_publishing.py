@@ -37,8 +37,8 @@ def shows_node(viewer: HeadlessViewer) -> bool:
 
 async def test_stage_shows_ffmpeg_while_it_publishes_and_the_node_before_and_after(farm: Farm) -> None:
     async with BrokerClient(farm.broker_url, farm.api_key) as client:
-        link, token = await stage(client, "lecture")
-        grant = await client.join("lecture", JoinRequest(display_name="Ada"))
+        link, token = await stage(client, "broadcast")
+        grant = await client.join("broadcast", JoinRequest(display_name="Ada"))
         async with HeadlessViewer(client, grant) as viewer:
             await until(lambda: shows_node(viewer), "the node's picture")
             async with publishing(link, token, FIRST):
@@ -48,7 +48,7 @@ async def test_stage_shows_ffmpeg_while_it_publishes_and_the_node_before_and_aft
                 await until(lambda: viewer.reception.frames > seen + 60, "two seconds of it", 10)
                 assert viewer.reception.frames_lost == before
                 assert viewer.reception.crc_failures == 0
-                (camera,) = [p for p in await client.participants("lecture") if p.publishes]
+                (camera,) = [p for p in await client.participants("broadcast") if p.publishes]
                 assert camera.display_name == "Camera"
             await until(lambda: shows_node(viewer), "the node's picture again", 30)
             assert viewer.connection_state == connection == "connected"
