@@ -528,10 +528,15 @@ class StreamHub:
     # --- each second ---
 
     def tick(self, elapsed_s: float) -> None:
-        """Report viewers to the broker, feedback to sources, and keyframe requests that were held back."""
+        """Report viewers and publishers to the broker and feedback to sources; stalled publishers leave the stage."""
         rows = {str(row["session"]): row for row in self.engine.statistics()}
         reports = [
             self._report(session, rows[name], elapsed_s) for name, session in self._sessions.items() if name in rows
+        ]
+        reports += [
+            session.publication.report(name, max(elapsed_s, 1e-3))
+            for name, session in self._sessions.items()
+            if session.connected and session.publication is not None
         ]
         if reports:
             self._tell_broker(protocol.ViewerReports(reports=reports))

@@ -11,17 +11,23 @@ _SPS = 7
 _CHROMA_PROFILES = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 """Profiles whose parameter set says more of chroma and depth."""
 _MAX_SPS_BYTES = 512
+_MAX_HEAD_BYTES = 4096
+"""Parameter sets come before everything that is large."""
+MAX_SIDE = 16_384
 _VP8_START_CODE = b"\x9d\x01\x2a"
 
 
 def picture_size(codec: Codec, payload: bytes) -> tuple[int, int] | None:
     """Width and height of a keyframe (H.264 in Annex B format, or VP8); `None` if they cannot be read."""
-    if codec is Codec.VP8:
-        return _vp8_size(payload)
     try:
-        return next((size for unit in _units(payload) if (size := _sps_size(unit)) is not None), None)
+        size = _vp8_size(payload) if codec is Codec.VP8 else _h264_size(payload[:_MAX_HEAD_BYTES])
     except IndexError:
         return None
+    return size if size is not None and all(0 < side <= MAX_SIDE for side in size) else None
+
+
+def _h264_size(head: bytes) -> tuple[int, int] | None:
+    return next((_sps_size(unit) for unit in _units(head)), None)
 
 
 def _vp8_size(payload: bytes) -> tuple[int, int] | None:

@@ -4,9 +4,10 @@ Publishers name their encodings in either order, the best first or the worst fir
 tell which. Until two are known the first is taken for the lowest.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 
-from broker.protocol import Codec
+from broker.protocol import Codec, ViewerReport
 from edge.engine import PublishedPicture
 from edge.picture_size import picture_size
 from edge.trunk import Flag, Frame, Kind, LayerDescription, StreamOpen
@@ -23,19 +24,47 @@ class Publication:
     encodings: int
     descending: bool = False
     """Whether the first encoding is the largest."""
-    _sizes: dict[int, int] = field(default_factory=dict)
+    _sizes: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Width and height of each encoding, looked up in one keyframe between two reports."""
+    _looked_up: set[int] = field(default_factory=set)
+    _pictures: Counter[int] = field(default_factory=Counter)
+    """Of each encoding since the last report."""
+    _received_bytes: int = 0
 
     def note(self, picture: PublishedPicture) -> bool:
-        """Take note of a picture's size; returns whether the order of the layers has turned out to be the other."""
-        if not picture.keyframe or self.encodings == 1 or picture.layer in self._sizes:
+        """Take note of a picture; returns whether the order of the layers has turned out to be the other."""
+        self._pictures[picture.layer] += 1
+        self._received_bytes += len(picture.payload)
+        if not picture.keyframe or picture.layer in self._looked_up:
             return False
+        self._looked_up.add(picture.layer)
         size = picture_size(self.codec, picture.payload)
         if size is None:
             return False
-        self._sizes[picture.layer] = size[0] * size[1]
-        known = [self._sizes[encoding] for encoding in sorted(self._sizes)]
-        was, self.descending = self.descending, known[0] > known[-1]
+        is_first = picture.layer not in self._sizes
+        self._sizes[picture.layer] = size
+        return is_first and self._find_order()
+
+    def _find_order(self) -> bool:
+        areas = [width * height for _, (width, height) in sorted(self._sizes.items())]
+        was, self.descending = self.descending, areas[0] > areas[-1]
         return was is not self.descending
+
+    def report(self, session: str, elapsed_s: float) -> ViewerReport:
+        """All encodings' bitrate and the best one's pictures over the last `elapsed_s`; counting begins anew."""
+        best = max(self._pictures, key=self.layer, default=0)
+        width, height = self._sizes.get(best, (None, None))
+        report = ViewerReport(
+            session=session,
+            received_bps=min(self._received_bytes * 8.0 / elapsed_s, 1e12),
+            frames_per_s=min(self._pictures[best] / elapsed_s, 1000.0),
+            width=width,
+            height=height,
+        )
+        self._pictures.clear()
+        self._looked_up.clear()
+        self._received_bytes = 0
+        return report
 
     def layer(self, encoding: int) -> int:
         """The layer of an encoding, and the encoding of a layer; layer 0 is the lowest."""

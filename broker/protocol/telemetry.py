@@ -29,5 +29,7 @@ class ViewerReport(DecodeStatistics, frozen=True, kw_only=True):
     loss: Ratio | None = None
     sent_bps: Annotated[float, Meta(ge=0, le=1e12)] = 0.0
     estimate_bps: Annotated[float, Meta(ge=0, le=1e12)] | None = None
+    received_bps: Annotated[float, Meta(ge=0, le=1e12)] = 0.0
+    """Of a publisher: all its encodings."""
     layer: Annotated[int, Meta(ge=0, le=255)] | None = None
     """The simulcast layer it is shown, 0 the lowest."""

@@ -1,5 +1,6 @@
 """Sizes of keyframes as encoders make them, and of bytes that nobody should have sent."""
 
+import time
 from fractions import Fraction
 
 import av
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.protocol import Codec
-from edge.picture_size import picture_size
+from edge.picture_size import MAX_SIDE, picture_size
 
 SIZES = [(1280, 720), (1920, 1080), (640, 360), (322, 182), (176, 144)]
 
@@ -45,7 +46,7 @@ def test_scaling_lists_are_passed_over():
 def test_any_bytes_give_a_size_or_none(codec, payload):
     for start in (b"", b"\0\0\1\x67", b"\0\0\1\x67\x64", b"\x10\0\0\x9d\x01\x2a"):
         size = picture_size(codec, start + payload)
-        assert size is None or len(size) == 2
+        assert size is None or all(0 < side <= MAX_SIDE for side in size)
 
 
 @pytest.mark.parametrize("length", range(0, 30, 3))
@@ -53,3 +54,10 @@ def test_truncated_keyframe_gives_a_size_or_none(length):
     options = {"profile": "high", "x264-params": "annexb=1:repeat-headers=1"}
     whole = keyframe("libx264", (640, 360), options)
     assert picture_size(Codec.H264, whole[:length]) in (None, (640, 360))
+
+
+def test_many_units_before_the_parameter_sets_are_not_searched():
+    payload = b"\0\0\1\x09" * 1_000_000
+    started = time.perf_counter()
+    assert picture_size(Codec.H264, payload) is None
+    assert time.perf_counter() - started < 0.05

@@ -50,3 +50,30 @@ def test_layers_are_described_from_the_lowest():
     bitrates = [layer.max_bitrate_bps for layer in Publication(Codec.VP8, 3).description("v1").layers]
     assert bitrates == sorted(bitrates)
     assert len(Publication(Codec.VP8, 2).description("v1").layers) == 2
+
+
+def test_report_tells_what_came_since_the_last():
+    publication = Publication(Codec.VP8, 2)
+    for keyframe in (True, False, False):
+        publication.note(vp8(0, 1280, keyframe=keyframe))
+    publication.note(vp8(1, 640))
+    report = publication.report("cam", elapsed_s=2.0)
+    assert (report.session, report.width, report.height, report.frames_per_s) == ("cam", 1280, 640, 1.5)
+    assert report.received_bps == 4 * 10 * 8 / 2
+    assert publication.report("cam", 1.0).received_bps == 0
+
+
+def test_report_follows_a_publisher_that_changes_its_size():
+    publication = Publication(Codec.VP8, 1)
+    for width in (1280, 640):
+        publication.note(vp8(0, width))
+        assert publication.report("cam", 1.0).width == width
+
+
+def test_report_is_of_the_best_encoding_that_comes():
+    publication = Publication(Codec.VP8, 2)
+    for encoding, width in enumerate((640, 1280)):
+        publication.note(vp8(encoding, width))
+    publication.report("cam", 1.0)
+    publication.note(vp8(0, 640))
+    assert publication.report("cam", 1.0).width == 640

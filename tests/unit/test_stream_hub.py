@@ -478,6 +478,15 @@ def test_published_picture_is_shown_instead_of_the_nodes(farm: Farm, camera: Cam
     assert payloads(farm) == [b"x", b"cam"]
 
 
+def test_what_a_publisher_sends_is_reported(farm: Farm, camera: Camera) -> None:
+    camera.picture(keyframe=True, payload=bytes(1_000))
+    farm.hub.tick(1.0)
+    (told,) = [message for message in farm.told if isinstance(message, ViewerReports)]
+    assert [(report.session, report.received_bps, report.frames_per_s) for report in told.reports] == [
+        ("cam", 8e3, 1.0)
+    ]
+
+
 def test_node_is_told_that_nobody_needs_its_picture_and_told_again_when_they_do(farm: Farm, camera: Camera) -> None:
     camera.picture(keyframe=True)
     assert farm.trunk.called("send_feedback")[-1][1].viewers == 0

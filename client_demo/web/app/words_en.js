@@ -221,6 +221,8 @@ export const EN = {
   'op.inviteRole': 'Invite as',
   'op.inviteName': 'Name of the guest',
   'op.invite': 'Copy invitation',
+  'op.publishes': 'sends the stage',
+  'op.picture': 'Picture',
   'op.publisher': 'Encoder (WHIP)',
   'op.publishHow': 'Give these to OBS or another encoder as WHIP server and bearer token. Its picture takes the stage; the token is good for a day.',
   'op.publishAddress': 'Server',

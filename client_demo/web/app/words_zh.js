@@ -221,6 +221,8 @@ export const ZH = {
   'op.inviteRole': '邀请身份',
   'op.inviteName': '来宾姓名',
   'op.invite': '复制邀请',
+  'op.publishes': '推流中',
+  'op.picture': '画面',
   'op.publisher': '编码器（WHIP）',
   'op.publishHow': '请在 OBS 或其他编码器中填写 WHIP 服务器和令牌（Bearer Token）。它的画面将占据舞台；令牌有效期一天。',
   'op.publishAddress': '服务器',

@@ -19,6 +19,7 @@ import { requestJson } from '../sdk/problems.js';
  * @property {number | null} [rtt_ms]
  * @property {number | null} [loss]
  * @property {number} sent_bps
+ * @property {number} received_bps
  * @property {number | null} [frames_per_s]
  * @property {number | null} [input_to_photon_ms]
  * @property {number | null} [width]
@@ -31,6 +32,7 @@ import { requestJson } from '../sdk/problems.js';
  * @property {Role} role
  * @property {boolean} muted
  * @property {boolean} hand_raised
+ * @property {boolean} publishes
  * @property {'connecting' | 'live' | 'replacing' | 'ended'} state
  * @property {string | null} edge
  * @property {string | null} node

@@ -10,7 +10,7 @@ import { copyLink } from './links.js';
 import { figure, showRows, smallButton, stateMark } from './rows.js';
 import { History, sparkline } from './sparkline.js';
 
-/** @import {Edge, Node, OperatorApi, Participant, Room} from './api.js' */
+/** @import {Edge, Node, OperatorApi, Participant, Room, ViewerReport} from './api.js' */
 /** @import {RowContent} from './rows.js' */
 
 const ROLES = /** @type {const} */ (['host', 'speaker', 'visitor', 'spectator']);
@@ -180,13 +180,12 @@ export class Desk {
       key: `${room}/${participant}`,
       testId: `op-participant-${participant}`,
       name: entry.display_name,
-      about: [stateMark(entry.state), ` · ${entry.edge ?? '–'} · ${entry.node ?? '–'}${entry.hand_raised ? ` · ${t('people.hand')}` : ''}`],
+      about: [stateMark(entry.state), ` · ${entry.edge ?? '–'} · ${entry.node ?? '–'}${entry.publishes ? ` · ${t('op.publishes')}` : ''}${entry.hand_raised ? ` · ${t('people.hand')}` : ''}`],
       figures: [
         figure('stats.rtt', milliseconds(report?.rtt_ms)),
         figure('stats.loss', report?.loss == null ? '–' : percent(report.loss)),
-        figure('stats.bitrate', report ? bitrate(report.sent_bps) : '–'),
-        figure('stats.resolution', report?.width ? `${report.width} × ${report.height}` : '–'),
-        figure('stats.framesPerS', report?.frames_per_s == null ? '–' : report.frames_per_s.toFixed(0)),
+        figure('stats.bitrate', report ? bitrate(entry.publishes ? report.received_bps : report.sent_bps) : '–'),
+        figure('op.picture', picture(report)),
         figure('stats.photon', milliseconds(report?.input_to_photon_ms)),
       ],
       actionsKey: `${language()} ${entry.muted} ${entry.role}`,
@@ -292,6 +291,12 @@ function sum(list, value) {
 /** @param {number} share */
 function percent(share) {
   return `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`;
+}
+
+/** @param {ViewerReport | null} report */
+function picture(report) {
+  const size = report?.width ? `${report.width} × ${report.height}` : '–';
+  return report?.frames_per_s == null ? size : `${size} · ${report.frames_per_s.toFixed(0)} /s`;
 }
 
 /** @param {number | null | undefined} value */
