@@ -38,6 +38,11 @@ impl LayeredStream {
         self.described > 0
     }
 
+    /// What its layers were said to take, lowest first; none if they were not told.
+    pub fn rates_bps(&self) -> &[u64] {
+        &self.nominal_bps[..self.described]
+    }
+
     /// Number of layers, at least one.
     pub fn count(&self) -> usize {
         self.described.max(1)

@@ -478,6 +478,24 @@ impl Shard {
         }
     }
 
+    /// After a fault that was in no single client's handling: all clients of this shard are ended, so that they come
+    /// again, and of streams only the layers are still known.
+    pub fn begin_anew(&mut self, now: Instant) {
+        let mut fresh = Self::new(self.index, self.dtls.clone(), self.clock, Arc::clone(&self.registry), now);
+        fresh.counters = self.counters;
+        fresh.counters.panics += 1;
+        fresh.changed = true;
+        fresh.events = std::mem::take(&mut self.events);
+        for session in self.by_session.keys() {
+            self.registry.forget(*session);
+            fresh.events.push(Event::Gone(*session));
+        }
+        for (stream, watched) in self.streams.iter().filter(|(_, watched)| watched.cache.is_described()) {
+            fresh.streams.entry(*stream).or_default().cache.describe(watched.cache.rates_bps());
+        }
+        *self = fresh;
+    }
+
     fn with<O: Outlet, T>(
         &mut self,
         key: usize,

@@ -251,6 +251,21 @@ fn a_panic_in_one_viewer_ends_that_viewer_alone() {
 }
 
 #[test]
+fn a_shard_that_begins_anew_ends_its_viewers_and_takes_others() {
+    let mut world = World::new();
+    let viewers: Vec<usize> = (0..3).map(|_| world.join_usual()).collect();
+    world.play(STREAM, 5, USUAL_BYTES, true);
+    world.expected_panics = 1;
+    let now = world.now;
+    world.shards[0].begin_anew(now);
+    world.run(PICTURE_INTERVAL);
+    assert!(viewers.iter().all(|viewer| world.is_gone(*viewer)) && world.rows().is_empty());
+    let late = world.join_usual();
+    let sent = world.play(STREAM, 5, USUAL_BYTES, true);
+    assert_eq!(world.pictures_of(late, STREAM), sent);
+}
+
+#[test]
 fn several_viewers_that_fail_at_the_same_picture_cost_the_others_nothing() {
     let mut world = World::new();
     let viewers: Vec<usize> = (0..6).map(|_| world.join_usual()).collect();

@@ -422,3 +422,6 @@ fn fill(bytes: &mut [u8]) {
     // The operating system's generator failing leaves nothing that could be done securely.
     rand::fill(bytes).expect("the operating system gives random bytes");
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,9 @@ pub enum Item {
     Adopt(Connection, Vec<Vec<u8>>),
     /// End.
     Stop,
+    /// Fail as nothing should.
+    #[cfg(test)]
+    Fault,
 }
 
 /// A queue with a waker.

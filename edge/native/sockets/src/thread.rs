@@ -1,9 +1,12 @@
 //! One shard's thread: waits for its sockets and its inbox, feeds the shard, carries its packets out.
+//!
+//! A fault outside the handling of one client costs this shard's clients their connections; the thread goes on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -97,6 +100,8 @@ pub struct ShardThread {
     poller: Poller,
     inboxes: Arc<Vec<Inbox>>,
     index: usize,
+    /// Taken from the inbox and not handled yet.
+    items: VecDeque<Item>,
     outbox: Arc<Outbox>,
     snapshot: Arc<Mutex<Snapshot>>,
     batch: Box<Batch>,
@@ -125,6 +130,7 @@ impl ShardThread {
             poller,
             inboxes: parts.inboxes,
             index: parts.index,
+            items: VecDeque::new(),
             outbox: parts.outbox,
             snapshot: parts.snapshot,
             batch: Batch::new(),
@@ -138,33 +144,49 @@ impl ShardThread {
     pub fn run(mut self) {
         let mut ready = Vec::new();
         while !self.stopped {
-            let timeout = self.shard.next_wake().saturating_duration_since(Instant::now());
-            if self.poller.wait(timeout, &mut ready).is_err() {
-                return;
+            match catch_unwind(AssertUnwindSafe(|| self.turn(&mut ready))) {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return,
+                Err(_) => self.shard.begin_anew(Instant::now()),
             }
-            for token in &ready {
-                self.serve(*token);
-            }
-            let now = Instant::now();
-            if now >= self.shard.next_wake() {
-                self.shard.tick(now, &mut self.sockets);
-            }
-            self.write_more();
-            self.publish(now);
         }
+    }
+
+    fn turn(&mut self, ready: &mut Vec<Token>) -> io::Result<()> {
+        // Those that came with a fault.
+        self.handle_items();
+        let due = if self.stopped {
+            Duration::ZERO
+        } else {
+            self.shard.next_wake().saturating_duration_since(Instant::now())
+        };
+        self.poller.wait(due, ready)?;
+        for token in ready {
+            self.serve(*token);
+        }
+        let now = Instant::now();
+        if now >= self.shard.next_wake() {
+            self.shard.tick(now, &mut self.sockets);
+        }
+        self.write_more();
+        self.publish(now);
+        Ok(())
     }
 
     fn serve(&mut self, token: Token) {
         match token {
-            INBOX => self.take_items(),
+            INBOX => {
+                self.items.extend(self.inboxes[self.index].take());
+                self.handle_items();
+            }
             token if token >= CONNECTION_BASE => self.serve_connection(token - CONNECTION_BASE),
             token if token >= LISTENER_BASE => self.accept((token - LISTENER_BASE) as usize),
             token => self.receive((token - UDP_BASE) as usize),
         }
     }
 
-    fn take_items(&mut self) {
-        for item in self.inboxes[self.index].take() {
+    fn handle_items(&mut self) {
+        while let Some(item) = self.items.pop_front() {
             let now = Instant::now();
             match item {
                 Item::Command(command) => {
@@ -178,6 +200,8 @@ impl ShardThread {
                 }
                 Item::Adopt(connection, frames) => self.adopt(connection, frames, now),
                 Item::Stop => self.stopped = true,
+                #[cfg(test)]
+                Item::Fault => panic!("as the test wants it"),
             }
         }
     }
