@@ -67,7 +67,7 @@ async def test_viewers_behind_a_killed_edge_see_pictures_again_within_two_second
         await until(lambda: all(seen_since(viewer, killed_s + REPARENTED_WITHIN_S) for viewer in behind), "pictures")
         for viewer in behind:
             assert viewer.reception.longest_gap_s < REPARENTED_WITHIN_S
-            assert 0 < viewer.reception.frames_lost < REPARENTED_WITHIN_S * STAGE_FPS
+            assert viewer.reception.frames_lost < REPARENTED_WITHIN_S * STAGE_FPS
             assert viewer.connection_state == "connected"
         assert sorted([await metric(farm, edge, "farstage_edge_hops") for edge in EDGES[1:]]) == [0, 1]
 

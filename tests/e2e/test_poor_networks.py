@@ -128,7 +128,8 @@ async def browser_behind(browser: Browser, network: EmulatedNetwork) -> AsyncIte
 
     async def new_context(**options):
         context = await plain(**options)
-        await context.route("**/whep/**", answer)
+        for path in ("**/whep/**", "**/whip"):
+            await context.route(path, answer)
         return context
 
     vars(browser)["new_context"] = new_context
