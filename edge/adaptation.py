@@ -156,6 +156,11 @@ def least_bitrates_bps(most_bps: Sequence[float]) -> list[float]:
     return [*lower, min(lower[-1] * LAYER_STEP, highest) if lower else highest]
 
 
+def layer_within(bitrates_bps: Sequence[float], line_bps: float) -> int:
+    """The highest of simulcast layers, lowest first, that the line takes; else the lowest."""
+    return max((layer for layer, bitrate_bps in enumerate(bitrates_bps) if bitrate_bps <= line_bps), default=0)
+
+
 @dataclass(frozen=True, slots=True)
 class WeightedBitrate:
     """What so many viewers take, as another edge found."""

@@ -16,7 +16,14 @@ from broker import protocol
 from broker.permissions import may_be_heard
 from broker.protocol import PutSession, ViewerReport
 from broker.token_bucket import TokenBucket
-from edge.adaptation import LineEstimate, LineReport, highest_layer_bps, least_bitrates_bps, stream_bitrate_bps
+from edge.adaptation import (
+    LineEstimate,
+    LineReport,
+    highest_layer_bps,
+    layer_within,
+    least_bitrates_bps,
+    stream_bitrate_bps,
+)
 from edge.input_timer import InputTimer
 from edge.publication import Publication
 from edge.relay import ChildrenFeedback
@@ -125,9 +132,7 @@ class Session:
 
     def layer_for(self, least_bps: list[float]) -> int:
         """The layer it is to get; if it has just come, the highest its line is thought to take."""
-        if self.wanted_layer is not None:
-            return self.wanted_layer
-        return max(0, sum(bitrate_bps <= self.line.bps for bitrate_bps in least_bps) - 1)
+        return layer_within(least_bps, self.line.bps) if self.wanted_layer is None else self.wanted_layer
 
 
 @dataclass(slots=True)

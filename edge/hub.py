@@ -446,9 +446,7 @@ class StreamHub:
             return
         if not entry.voice_bucket.take(self._now()):
             return
-        owner = self._owner(entry.put.stream)
-        if owner is not None:
-            owner[0].send_voice(owner[1], entry.put.participant, opus_frame)
+        self.pass_voice(entry.put.stream, entry.put.participant, opus_frame)
 
     def on_keyframe_needed(self, stream: str, layer: int) -> None:
         """See `ViewerHandler`."""
@@ -466,10 +464,9 @@ class StreamHub:
         entry.fresh, entry.held_messages, entry.held_input = False, [], None
         self._go_off_air(session)
         self._send_feedback(self._streams[entry.put.stream])
-        owner = self._owner(entry.put.stream)
-        if owner is not None and not entry.put.publishes:
+        if not entry.put.publishes:
             gone = ViewerPresence(session=session, participant=entry.put.participant, present=False)
-            owner[0].send_viewer(owner[1], gone)
+            self.pass_viewer(entry.put.stream, gone)
         self._tell_broker(protocol.ViewerGone(session=session, reason=reason))
 
     # --- publishers ---

@@ -7,6 +7,8 @@ choice (`edge/native/fanout/src/layers.rs`) has more to go by.
 
 from collections.abc import Sequence
 
+from edge.adaptation import layer_within
+
 KEEPS = 0.95
 """A layer is kept while the line takes this share of it."""
 WINS = 1.15
@@ -19,14 +21,14 @@ class LayerChoice:
     """One viewer's. `shown` is the layer it is sent, `wanted` the one it is to get at that layer's next keyframe."""
 
     def __init__(self, start_bps: float, bitrates_bps: Sequence[float]) -> None:
-        self.shown = self.wanted = _highest(bitrates_bps, start_bps)
+        self.shown = self.wanted = layer_within(bitrates_bps, start_bps)
         self._newest: int | None = None
 
     def take_estimate(self, estimate_bps: float, bitrates_bps: Sequence[float]) -> None:
         """The viewer says what its line takes."""
         self.wanted = min(self.wanted, max(0, len(bitrates_bps) - 1))
         if self.wanted > 0 and estimate_bps < KEEPS * bitrates_bps[self.wanted]:
-            self.wanted = min(self.wanted - 1, _highest(bitrates_bps, estimate_bps))
+            self.wanted = min(self.wanted - 1, layer_within(bitrates_bps, estimate_bps))
         elif self.wanted + 1 < len(bitrates_bps) and estimate_bps >= WINS * bitrates_bps[self.wanted + 1]:
             self.wanted += 1
 
@@ -45,7 +47,3 @@ class LayerChoice:
         if self._newest is None:
             self._newest = timestamp
         return timestamp - self._newest > STOPPED_AFTER
-
-
-def _highest(bitrates_bps: Sequence[float], line_bps: float) -> int:
-    return max((layer for layer, bitrate_bps in enumerate(bitrates_bps) if bitrate_bps <= line_bps), default=0)

@@ -165,22 +165,11 @@ class WhepRoutes:
 
     def _is_bearer(self, verifier: TokenVerifier, token: str, session: str) -> bool:
         """Whether the token is the session's own, or the one that made it. Raises `TokenRefused`."""
-        try:
-            return verifier.verify(token, AUDIENCE_SESSION, time.time()).sub == session
-        except TokenRefused as error:
-            if error.reason is not TokenRefusal.AUDIENCE:
-                raise
-        claims = self._claims_of_another_kind(verifier, token)
+        claims = _claims(verifier, token)
+        if claims.aud == AUDIENCE_SESSION:
+            return claims.sub == session
         put = self._hub.session(session)
         return put is not None and put.token_id == claims.jti
-
-    def _claims_of_another_kind(self, verifier: TokenVerifier, token: str) -> Claims:
-        try:
-            return verifier.verify(token, AUDIENCE_JOIN, time.time())
-        except TokenRefused as error:
-            if error.reason is not TokenRefusal.AUDIENCE:
-                raise
-        return verifier.verify(token, AUDIENCE_PUBLISH, time.time())
 
     async def _is_admitted(self, session: str) -> bool:
         for _ in range(ADMISSION_POLLS):
@@ -193,6 +182,17 @@ class WhepRoutes:
 _ANY_ETAG = ("*", '"*"')
 """RFC 9725 writes it with quotes, RFC 9110 without."""
 _FRAGMENT_TYPE = "application/trickle-ice-sdpfrag"
+
+
+def _claims(verifier: TokenVerifier, token: str) -> Claims:
+    """The claims of a session's token, or of a join or publish token. Raises `TokenRefused`."""
+    for audience in (AUDIENCE_SESSION, AUDIENCE_JOIN):
+        try:
+            return verifier.verify(token, audience, time.time())
+        except TokenRefused as error:
+            if error.reason is not TokenRefusal.AUDIENCE:
+                raise
+    return verifier.verify(token, AUDIENCE_PUBLISH, time.time())
 
 
 def _unknown(session: str) -> web.Response:

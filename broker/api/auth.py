@@ -99,6 +99,16 @@ async def _live_session(controller: Controller, claims: Claims) -> SessionRecord
     return controller.brain.state.session(claims.sub)
 
 
+async def verify_for_room(controller: Controller, token: str | None, audience: str, room: str) -> Claims:
+    """The claims of a token for this room that has not been revoked; raises `ApiError`."""
+    claims = verify(controller, token, audience)
+    if claims.room != room:
+        raise refuse(controller, TokenRefusal.WRONG_ROOM)
+    if await is_revoked(controller, claims.jti):
+        raise refuse(controller, TokenRefusal.REVOKED)
+    return claims
+
+
 async def is_revoked(controller: Controller, token_id: str) -> bool:
     """Whether the store knows it as revoked; while the store is away, what is not here any more is refused anyway."""
     try:

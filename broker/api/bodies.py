@@ -14,15 +14,20 @@ from broker.protocol import Message, encode
 B = TypeVar("B", bound=Message)
 
 
-async def read_body(request: web.Request, kind: type[B]) -> B:
-    """The body as `kind`; an empty body is an empty object. Raises `ApiError` naming key and path."""
+async def read_raw(request: web.Request) -> bytes:
+    """The body as it came, within the application's limit of size. Raises `ApiError`."""
     try:
         async with asyncio.timeout(request.app[CONTROLLER].settings.body_timeout_s):
-            raw = await request.read()
+            return await request.read()
     except TimeoutError as error:
         raise ApiError("request-timeout", 408, "The body did not arrive in time") from error
     except (web.RequestPayloadError, ContentEncodingError) as error:
         raise malformed(f"the body is not what its headers say: {error}") from error
+
+
+async def read_body(request: web.Request, kind: type[B]) -> B:
+    """The body as `kind`; an empty body is an empty object. Raises `ApiError` naming key and path."""
+    raw = await read_raw(request)
     try:
         return msgspec.json.decode(raw or b"{}", type=kind)
     except (msgspec.MsgspecError, UnicodeError) as error:

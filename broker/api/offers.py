@@ -9,26 +9,25 @@ A join token is spent by the first offer. A publish token may come again, and th
 """
 
 import re
-import secrets
 from contextlib import suppress
 
 import aiohttp
 import structlog
 from aiohttp import hdrs, web
+from msgspec.structs import replace
 
-from broker.api.auth import bearer_token, is_revoked, refuse, verify
+from broker.api.auth import bearer_token, verify_for_room
+from broker.api.bodies import read_raw
 from broker.api.controller import Controller
 from broker.api.keys import CONTROLLER, EDGE_HTTP, PUBLISH_LIMITER
-from broker.api.presentation import grant, rfc3339
+from broker.api.presentation import grant
 from broker.api.problems import ApiError
-from broker.api.sessions import identify, join_for, place
+from broker.api.sessions import Identity, identify, join_for, place
 from broker.core import publishing
 from broker.core.refusals import Refusal
-from broker.core.sessions import Join
 from broker.core.state import RoomRecord
 from broker.protocol import (
     AUDIENCE_PUBLISH,
-    MAX_SDP_BYTES,
     Claims,
     Codec,
     EndReason,
@@ -37,7 +36,6 @@ from broker.protocol import (
     Role,
     VideoCapability,
 )
-from broker.tokens import TokenRefusal
 
 log = structlog.get_logger("broker")
 
@@ -54,7 +52,7 @@ _HANDED_ON = (hdrs.ETAG, "Accept-Patch", "Link")
 async def publish(request: web.Request) -> web.Response:
     """WHIP: place a publisher and answer its offer through the edge it was given."""
     controller, room = _room(request)
-    claims = await _publisher(request, controller, room)
+    claims = await verify_for_room(controller, bearer_token(request), AUDIENCE_PUBLISH, room.room)
     wait_s = request.app[PUBLISH_LIMITER].wait_s(claims.jti, controller.now())
     if wait_s:
         raise ApiError("too-many-requests", 429, "Too many offers with this token", retry_after_s=wait_s)
@@ -80,23 +78,9 @@ def _room(request: web.Request) -> tuple[Controller, RoomRecord]:
     return controller, controller.brain.state.room(request.match_info["room"])
 
 
-async def _publisher(request: web.Request, controller: Controller, room: RoomRecord) -> Claims:
-    claims = verify(controller, bearer_token(request), AUDIENCE_PUBLISH)
-    if claims.room != room.room:
-        raise refuse(controller, TokenRefusal.WRONG_ROOM)
-    if await is_revoked(controller, claims.jti):
-        raise refuse(controller, TokenRefusal.REVOKED)
-    return claims
-
-
 async def _read_offer(request: web.Request) -> str:
-    body = await request.content.read(MAX_SDP_BYTES + 1)
-    while not request.content.at_eof() and len(body) <= MAX_SDP_BYTES:
-        body += await request.content.read(MAX_SDP_BYTES + 1 - len(body))
-    if len(body) > MAX_SDP_BYTES:
-        raise ApiError("too-large", 413, "The offer is too large", f"it exceeds {MAX_SDP_BYTES} bytes")
     try:
-        return body.decode()
+        return (await read_raw(request)).decode()
     except UnicodeDecodeError as error:
         raise ApiError("bad-offer", 400, "The SDP offer cannot be used", "it is not UTF-8") from error
 
@@ -107,19 +91,8 @@ async def _place_publisher(
     former = publishing.of_room(controller.brain.state, room)
     if former is not None and former.token_id == claims.jti:
         await controller.step(lambda: controller.brain.end_session(former.session, EndReason.LEFT))
-    join = Join(
-        room=room.room,
-        session=f"s-{secrets.token_hex(12)}",
-        participant=f"p-{secrets.token_hex(6)}",
-        view=f"v-{secrets.token_hex(8)}",
-        identity=claims.sub,
-        display_name=claims.name or claims.sub,
-        role=Role(claims.role or Role.SPEAKER.value),
-        joined_at=rfc3339(controller.unix_now()),
-        token_id=claims.jti,
-        codecs=codecs,
-        publishes=True,
-    )
+    who = Identity(claims.sub, claims.name or claims.sub, Role(claims.role or Role.SPEAKER.value), claims.jti)
+    join = replace(join_for(controller, room, who, JoinRequest(codecs=codecs)), publishes=True)
     outcome = await controller.step(lambda: controller.brain.join(join, controller.now()))
     if (refusal := outcome.refused.get(join.session)) is not None:
         raise refusal

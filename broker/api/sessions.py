@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import structlog
 from aiohttp import web
 
-from broker.api.auth import bearer_token, is_revoked, refuse, require_session, require_session_or_operator, verify
+from broker.api.auth import bearer_token, refuse, require_session, require_session_or_operator, verify_for_room
 from broker.api.bodies import json_response, read_body
 from broker.api.client_address import FORWARDED_FOR, client_address
 from broker.api.controller import Controller
@@ -87,11 +87,7 @@ async def identify(request: web.Request, controller: Controller, room: RoomRecor
     token = bearer_token(request)
     if token is None and room.open:
         return await _guest(request, controller, body)
-    claims = verify(controller, token, AUDIENCE_JOIN)
-    if claims.room != room.room:
-        raise refuse(controller, TokenRefusal.WRONG_ROOM)
-    if await is_revoked(controller, claims.jti):
-        raise refuse(controller, TokenRefusal.REVOKED)
+    claims = await verify_for_room(controller, token, AUDIENCE_JOIN, room.room)
     try:
         role = Role(claims.role or Role.VISITOR.value)
     except ValueError as error:

@@ -161,11 +161,10 @@ class _Planner:
     def _cost(self, edge: str, height: int, parent: str | None) -> tuple[object, ...]:
         seat = None if parent is None else self._seats[parent]
         region = self._node_region if seat is None else seat.region
-        is_fit = seat is None or seat.standing is Standing.FEEDS
         has_places = seat is None or self._children[parent] < seat.free
         depth = self._depths[parent]
         return (
-            0 if is_fit or seat is None else int(seat.standing),
+            Standing.FEEDS if seat is None else seat.standing,
             depth + 1 + height > MAX_DEPTH,
             not has_places,
             region is not None and region != self._seats[edge].region,

@@ -17,11 +17,7 @@ from broker.protocol import (
     H264Profile,
     Input,
     JoinGrant,
-    Mode,
     PutRelay,
-    PutSession,
-    Role,
-    SessionState,
     TrunkTarget,
     Welcome,
     decode_client_message,
@@ -35,10 +31,10 @@ from render_farm import barcode
 from render_farm.encoder.interface import EncoderSettings
 from render_farm.encoder.opening import open_encoder
 from render_farm.renderer.interface import PixelLayout, PlanarFrame
+from tests.support.cascade import STREAM, admission
 from tests.support.waiting import frames_until, until
 
 AUTHORITY = TokenAuthority(b"s" * 32)
-STREAM = "stage"
 EDGES = ("edge-1", "edge-2", "edge-3")
 WIDTH, HEIGHT, FPS = 320, 192, 30
 
@@ -119,19 +115,7 @@ class Chain:
         self.edges[parent].hub.put_relay(PutRelay(stream=STREAM, fence=1, targets=targets))
 
     def admit(self, edge: str, session: str) -> JoinGrant:
-        put = PutSession(
-            session=session,
-            participant=f"p-{session}",
-            room="r",
-            mode=Mode.EXPLORE,
-            role=Role.VISITOR,
-            muted=False,
-            stream=STREAM,
-            fence=1,
-            codec=Codec.H264,
-            profile=H264Profile.CONSTRAINED_BASELINE,
-            state=SessionState.LIVE,
-        )
+        put = admission(session, profile=H264Profile.CONSTRAINED_BASELINE)
         self.edges[edge].hub.put_session(put)
         return JoinGrant(
             session=session,

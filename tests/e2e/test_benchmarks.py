@@ -5,23 +5,27 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 
 
-async def test_cascade_benchmark_loses_no_picture_and_recovers_from_a_killed_edge() -> None:
+async def printed_by(*module: str) -> Any:
+    """The JSON that a module of ours prints."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "farstage", "bench", "cascade", "--edges", "3", "--seconds", "2", "--kills", "1", "--json"),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        *(sys.executable, "-m", *module), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     output, errors = await asyncio.wait_for(process.communicate(), 110)
     assert process.returncode == 0, errors.decode()
-    report = json.loads(output)
+    return json.loads(output)
+
+
+async def test_cascade_benchmark_loses_no_picture_and_recovers_from_a_killed_edge() -> None:
+    report = await printed_by(
+        *["farstage", "bench", "cascade", "--edges", "3", "--seconds", "2", "--kills", "1", "--json"]
+    )
     assert (report["edges"], report["depth"], report["frames_lost"]) == (3, 3, 0)
     assert report["hop_ms"]["count"] == 2 * report["frames"] > 0
     assert report["reparent_ms"]["count"] == 1
@@ -30,16 +34,7 @@ async def test_cascade_benchmark_loses_no_picture_and_recovers_from_a_killed_edg
 @pytest.mark.vulkan
 async def test_all_benchmarks_run_and_print_one_json_object(tmp_path: Path) -> None:
     saved = tmp_path / "results.json"
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "benchmarks", "--quick", "--json", "--save", str(saved)),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    output, errors = await asyncio.wait_for(process.communicate(), 110)
-    assert process.returncode == 0, errors.decode()
-    results = json.loads(output)
+    results = await printed_by("benchmarks", "--quick", "--json", "--save", str(saved))
     assert results == json.loads(saved.read_text())
     assert results["machine"]["cores"] >= 1
     latency = results["latency"]

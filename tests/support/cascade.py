@@ -7,13 +7,31 @@ import msgspec
 import numpy as np
 
 from broker import protocol
-from broker.protocol import Mode, PutRelay, PutSession, Role, SessionState, TrunkTarget
+from broker.protocol import H264Profile, Mode, PutRelay, PutSession, Role, SessionState, TrunkTarget
 from edge.engine import VIEWER_STATISTICS, MediaFrame
 from edge.hub import StreamHub
 from edge.trunk import Flag, Frame, Kind, StreamOpen, ViewerAudio, ViewerEvent
 
 STREAM = "v1"
 FRAME_S = 1 / 30
+
+
+def admission(session: str, *, fence: int = 1, profile: H264Profile | None = None, **more) -> PutSession:
+    """What the broker says of a viewer of the stream."""
+    return PutSession(
+        session=session,
+        participant=f"p-{session}",
+        room="r",
+        mode=Mode.EXPLORE,
+        role=Role.VISITOR,
+        muted=False,
+        stream=STREAM,
+        fence=fence,
+        codec=protocol.Codec.H264,
+        profile=profile,
+        state=SessionState.LIVE,
+        **more,
+    )
 
 
 class Engine:
@@ -222,22 +240,7 @@ class Edge:
         self.world.settle()
 
     def put(self, session: str, fence: int, **more) -> None:
-        self.hub.put_session(
-            PutSession(
-                session=session,
-                participant=f"p-{session}",
-                room="r",
-                mode=Mode.EXPLORE,
-                role=Role.VISITOR,
-                muted=False,
-                stream=STREAM,
-                fence=fence,
-                codec=protocol.Codec.H264,
-                profile=None,
-                state=SessionState.LIVE,
-                **more,
-            )
-        )
+        self.hub.put_session(admission(session, fence=fence, **more))
         self.world.settle()
 
     def relay(self, *children: str, fence: int = 1) -> None:

@@ -11,12 +11,11 @@ use farstage_rtp::rtcp::{
     ReportBlock, Rtcp, SenderInfo, middle_of_ntp, read_compound, write_nack, write_pli, write_receiver_report,
     write_sdes,
 };
-use farstage_transport::stun;
 
 use crate::clock::unix_us_of_ntp;
 use crate::connection::{Connection, Ended, Surroundings};
 use crate::events::Event;
-use crate::outlet::{Outlet, Path};
+use crate::outlet::Outlet;
 use crate::reception::Reception;
 use crate::sdp::PublishAgreement;
 
@@ -79,7 +78,8 @@ pub struct Picture {
 
 /// See the module.
 pub struct Publisher {
-    connection: Connection,
+    /// How it is reached and proves itself.
+    pub connection: Connection,
     setup: Box<PublisherSetup>,
     sources: Sources,
     layers: Vec<Layer>,
@@ -116,31 +116,6 @@ impl Publisher {
     /// Number of its session.
     pub fn session(&self) -> u64 {
         self.connection.session()
-    }
-
-    /// Where it is reached.
-    pub fn path(&self) -> Path {
-        self.connection.path
-    }
-
-    /// Its connection.
-    pub fn connection(&self) -> &Connection {
-        &self.connection
-    }
-
-    /// The same, to be changed.
-    pub fn connection_mut(&mut self) -> &mut Connection {
-        &mut self.connection
-    }
-
-    /// A connectivity check with the right fragment came by `from`. Returns whether it was genuine.
-    pub fn check<O: Outlet>(
-        &mut self,
-        message: &stun::Message<'_>,
-        from: Path,
-        around: &mut Surroundings<'_, O>,
-    ) -> bool {
-        self.connection.check(message, from, around)
     }
 
     /// A DTLS datagram; messages in it are not for us, as no data channel was agreed on.
@@ -350,10 +325,5 @@ impl Publisher {
         write_sdes(&mut compound, self.setup.ssrc, CNAME);
         compound.extend_from_slice(feedback);
         self.connection.send_rtcp(compound, around);
-    }
-
-    /// Say goodbye.
-    pub fn close<O: Outlet>(&mut self, around: &mut Surroundings<'_, O>) {
-        self.connection.close(around);
     }
 }

@@ -65,10 +65,6 @@ struct Watched {
     unused_since: Option<Instant>,
 }
 
-struct Entry {
-    viewer: Viewer,
-}
-
 /// A client of this shard, by its key among those of its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Member {
@@ -82,7 +78,7 @@ pub struct Shard {
     dtls: DtlsConfig,
     clock: WireClock,
     registry: Arc<Registry>,
-    viewers: Slab<Entry>,
+    viewers: Slab<Viewer>,
     publishers: Slab<Publisher>,
     paths: Paths,
     by_session: HashMap<u64, Member>,
@@ -141,7 +137,7 @@ impl Shard {
     /// One row a connected viewer.
     pub fn statistics(&self, rows: &mut Vec<ViewerRow>) {
         rows.extend(
-            self.viewers.iter().filter(|(_, entry)| entry.viewer.is_connected()).map(|(_, e)| ViewerRow::of(&e.viewer)),
+            self.viewers.iter().filter(|(_, viewer)| viewer.is_connected()).map(|(_, viewer)| ViewerRow::of(viewer)),
         );
     }
 
@@ -211,8 +207,8 @@ impl Shard {
 
     fn connection_mut(&mut self, member: Member) -> Option<&mut Connection> {
         match member {
-            Member::Viewer(key) => self.viewers.get_mut(key).map(|entry| &mut entry.viewer.connection),
-            Member::Publisher(key) => self.publishers.get_mut(key).map(Publisher::connection_mut),
+            Member::Viewer(key) => self.viewers.get_mut(key).map(|viewer| &mut viewer.connection),
+            Member::Publisher(key) => self.publishers.get_mut(key).map(|publisher| &mut publisher.connection),
         }
     }
 
@@ -245,9 +241,9 @@ impl Shard {
         out: &mut impl Outlet,
     ) {
         let was_silent = self.is_silent(key, now);
-        match self.with(key, now, out, |viewer, around| Ok(viewer.check(message, from, around))) {
+        match self.with(key, now, out, |viewer, around| Ok(viewer.connection.check(message, from, around))) {
             Some(true) => {
-                let in_use = self.viewers.get(key).map(|entry| entry.viewer.connection.path);
+                let in_use = self.viewers.get(key).map(|viewer| viewer.connection.path);
                 self.paths.note(from, Member::Viewer(key), in_use);
                 self.resume(key, was_silent, now, out);
             }
@@ -257,12 +253,12 @@ impl Shard {
     }
 
     fn is_silent(&self, key: usize, now: Instant) -> bool {
-        self.viewers.get(key).is_some_and(|entry| !entry.viewer.consents(now))
+        self.viewers.get(key).is_some_and(|viewer| !viewer.consents(now))
     }
 
     /// Send what a viewer has missed that is heard again: a stream at rest has no next picture to do it with.
     fn resume(&mut self, key: usize, was_silent: bool, now: Instant, out: &mut impl Outlet) {
-        let stream = self.viewers.get(key).map(|entry| entry.viewer.setup.stream);
+        let stream = self.viewers.get(key).map(|viewer| viewer.setup.stream);
         if let Some(stream) = stream.filter(|_| was_silent && !self.is_silent(key, now)) {
             self.pump_one(key, stream, now, out);
         }
@@ -284,7 +280,7 @@ impl Shard {
 
     fn admit_viewer(&mut self, connection: Connection, setup: Box<ViewerSetup>, now: Instant) -> Member {
         let stream = setup.stream;
-        let key = self.viewers.insert(Entry { viewer: Viewer::new(connection, setup, now) });
+        let key = self.viewers.insert(Viewer::new(connection, setup, now));
         self.streams.entry(stream).or_default().viewers.push(key);
         Member::Viewer(key)
     }
@@ -297,13 +293,13 @@ impl Shard {
     }
 
     fn packet(&mut self, key: usize, kind: DatagramKind, datagram: &mut [u8], now: Instant, out: &mut impl Outlet) {
-        let stream = self.viewers.get(key).map(|entry| (entry.viewer.setup.stream, entry.viewer.is_connected()));
+        let stream = self.viewers.get(key).map(|viewer| (viewer.setup.stream, viewer.is_connected()));
         let Some((stream, was_connected)) = stream else { return };
         let was_silent = self.is_silent(key, now);
         match kind {
             DatagramKind::Dtls => {
                 self.with(key, now, out, |viewer, around| viewer.dtls(datagram, around));
-                let connected = self.viewers.get(key).is_some_and(|entry| entry.viewer.is_connected());
+                let connected = self.viewers.get(key).is_some_and(Viewer::is_connected);
                 if connected && !was_connected {
                     self.changed = true;
                     self.pump_one(key, stream, now, out);
@@ -330,7 +326,7 @@ impl Shard {
 
     /// Ask for a keyframe of the layer that a viewer is to get.
     fn want_keyframe(&mut self, key: usize, stream: u64, now: Instant) {
-        let layer = self.viewers.get(key).map(|entry| entry.viewer.wanted_layer());
+        let layer = self.viewers.get(key).map(Viewer::wanted_layer);
         let (Some(layer), Some(watched)) = (layer, self.streams.get_mut(&stream)) else { return };
         if let Some(wish) = watched.wishes.get_mut(usize::from(layer)) {
             wish.is_wanted = true;
@@ -369,7 +365,7 @@ impl Shard {
             Some(Member::Viewer(key)) => {
                 if farewell {
                     self.with(key, now, out, |viewer, around| {
-                        viewer.close(around);
+                        viewer.connection.close(around);
                         Ok(())
                     });
                 }
@@ -394,7 +390,7 @@ impl Shard {
         let mut at = 0;
         while let Some(key) = self.streams.get(&stream).and_then(|watched| watched.viewers.get(at)).copied() {
             self.pump_one(key, stream, now, out);
-            let newest = self.viewers.get(key).and_then(|entry| entry.viewer.newest_sent());
+            let newest = self.viewers.get(key).and_then(Viewer::newest_sent);
             if !has_left && newest == Some(frame.timestamp) {
                 has_left = true;
                 self.note_left(stream, frame.timestamp);
@@ -419,11 +415,11 @@ impl Shard {
         if pumped == Pumped::NeedsKeyframe {
             self.want_keyframe(key, stream, now);
         }
-        if let Some(entry) = self.viewers.get_mut(key)
+        if let Some(viewer) = self.viewers.get_mut(key)
             && pumped == Pumped::Behind
-            && !entry.viewer.is_behind
+            && !viewer.is_behind
         {
-            entry.viewer.is_behind = true;
+            viewer.is_behind = true;
             if self.behind.is_empty() {
                 self.next_piece = now + PIECE;
             }
@@ -436,9 +432,9 @@ impl Shard {
         if now >= self.next_piece {
             self.next_piece = now + PIECE;
             for key in std::mem::take(&mut self.behind) {
-                if let Some(entry) = self.viewers.get_mut(key) {
-                    entry.viewer.is_behind = false;
-                    let stream = entry.viewer.setup.stream;
+                if let Some(viewer) = self.viewers.get_mut(key) {
+                    viewer.is_behind = false;
+                    let stream = viewer.setup.stream;
                     self.pump_one(key, stream, now, out);
                 }
             }
@@ -454,7 +450,7 @@ impl Shard {
 
     fn sweep(&mut self, now: Instant, out: &mut impl Outlet) {
         for key in 0..self.viewers.capacity() {
-            if let Some(stream) = self.viewers.get(key).map(|entry| entry.viewer.setup.stream) {
+            if let Some(stream) = self.viewers.get(key).map(|viewer| viewer.setup.stream) {
                 let waits = self.with_stream(key, stream, now, out, |viewer, cache, around| {
                     viewer.tick(cache, around)?;
                     Ok(viewer.is_changing_layer(now))
@@ -515,7 +511,7 @@ impl Shard {
         out: &mut O,
         handle: impl FnOnce(&mut Viewer, Option<&LayeredStream>, &mut Surroundings<'_, O>) -> Result<T, Ended>,
     ) -> Option<T> {
-        let entry = self.viewers.get_mut(key)?;
+        let viewer = self.viewers.get_mut(key)?;
         let cache = self.streams.get(&stream).map(|watched| &watched.cache);
         let mut around = Surroundings {
             now,
@@ -525,23 +521,22 @@ impl Shard {
             counters: &mut self.counters,
             scratch: &mut self.scratch,
         };
-        let handled = catch_unwind(AssertUnwindSafe(|| handle(&mut entry.viewer, cache, &mut around)));
-        match handled {
+        let session = viewer.session();
+        match catch_unwind(AssertUnwindSafe(|| handle(viewer, cache, &mut around))) {
             Ok(Ok(value)) => return Some(value),
             Ok(Err(Ended)) => {}
             Err(_) => self.counters.panics += 1,
         }
-        let session = self.viewers.get(key).map(|entry| entry.viewer.session());
         self.forget(key);
-        self.events.extend(session.map(Event::Gone));
+        self.events.push(Event::Gone(session));
         None
     }
 
     fn forget(&mut self, key: usize) {
-        let Some(entry) = self.viewers.try_remove(key) else { return };
-        self.forget_connection(&entry.viewer.connection, Member::Viewer(key));
+        let Some(viewer) = self.viewers.try_remove(key) else { return };
+        self.forget_connection(&viewer.connection, Member::Viewer(key));
         self.behind.retain(|behind| *behind != key);
-        if let Some(watched) = self.streams.get_mut(&entry.viewer.setup.stream) {
+        if let Some(watched) = self.streams.get_mut(&viewer.setup.stream) {
             watched.viewers.retain(|watching| *watching != key);
         }
         self.changed = true;

@@ -4,14 +4,13 @@ use std::time::{Duration, Instant};
 
 use farstage_rtp::header::RtpHeader;
 use farstage_transport::channels::{ChannelEvent, Channels};
-use farstage_transport::stun;
 
 use crate::connection::{Connection, Ended, Surroundings};
 use crate::events::Event;
 use crate::feedback::Feedback;
 use crate::layered::LayeredStream;
 use crate::layers::LayerSelector;
-use crate::outlet::{Outlet, Path};
+use crate::outlet::Outlet;
 use crate::pacing::Pacer;
 use crate::sdp::{Agreement, Ssrcs};
 use crate::sender::{AudioSender, VideoSender};
@@ -107,16 +106,6 @@ impl Viewer {
     /// Whether it has proved lately that it wants to be sent to.
     pub fn consents(&self, now: Instant) -> bool {
         self.connection.consents(now)
-    }
-
-    /// A connectivity check with the right fragment came by `from`. Returns whether it was genuine.
-    pub fn check<O: Outlet>(
-        &mut self,
-        message: &stun::Message<'_>,
-        from: Path,
-        around: &mut Surroundings<'_, O>,
-    ) -> bool {
-        self.connection.check(message, from, around)
     }
 
     /// A DTLS datagram.
@@ -251,11 +240,6 @@ impl Viewer {
         if let Some(packet) = compound {
             self.connection.send_rtcp(packet, around);
         }
-    }
-
-    /// Say goodbye.
-    pub fn close<O: Outlet>(&mut self, around: &mut Surroundings<'_, O>) {
-        self.connection.close(around);
     }
 
     /// RTP time of the newest picture that a part of was sent.

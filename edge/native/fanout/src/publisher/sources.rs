@@ -25,8 +25,7 @@ impl Sources {
     /// What the packet's source carries; `None` if that was not agreed on. The SSRC that came last stands for what it
     /// carries: an encoder that is set up anew changes it.
     pub(super) fn find(&mut self, header: &RtpHeader<'_>, agreement: &PublishAgreement) -> Option<Source> {
-        let known = self.known.iter().find(|(ssrc, _)| *ssrc == header.ssrc()).map(|(_, source)| *source);
-        if let Some(source) = known {
+        if let Some(source) = self.of(header.ssrc()) {
             return Some(source).filter(|source| payload_of(*source, agreement) == Some(header.payload_type()));
         }
         let source = learn(header, agreement)?;

@@ -24,9 +24,11 @@ impl Shard {
         now: Instant,
         out: &mut impl Outlet,
     ) {
-        match self.with_publisher(key, now, out, |publisher, around| Ok(publisher.check(message, from, around))) {
+        match self
+            .with_publisher(key, now, out, |publisher, around| Ok(publisher.connection.check(message, from, around)))
+        {
             Some(true) => {
-                let in_use = self.publishers.get(key).map(Publisher::path);
+                let in_use = self.publishers.get(key).map(|publisher| publisher.connection.path);
                 self.paths.note(from, Member::Publisher(key), in_use);
             }
             Some(false) => self.counters.stun_refused += 1,
@@ -65,7 +67,7 @@ impl Shard {
     pub(super) fn close_publisher(&mut self, key: usize, farewell: bool, now: Instant, out: &mut impl Outlet) {
         if farewell {
             self.with_publisher(key, now, out, |publisher, around| {
-                publisher.close(around);
+                publisher.connection.close(around);
                 Ok(())
             });
         }
@@ -109,7 +111,7 @@ impl Shard {
 
     fn forget_publisher(&mut self, key: usize) {
         let Some(publisher) = self.publishers.try_remove(key) else { return };
-        self.forget_connection(publisher.connection(), Member::Publisher(key));
+        self.forget_connection(&publisher.connection, Member::Publisher(key));
         self.changed = true;
     }
 }
