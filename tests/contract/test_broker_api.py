@@ -118,11 +118,15 @@ async def test_a_large_body_is_refused(api):
     assert await api.problem("POST", "/v1/rooms", raw=b" " * 70_000) == (413, "too-large")
 
 
-async def test_a_body_that_never_arrives_times_out():
+@pytest.mark.parametrize(
+    ("path", "content_type"), [("/v1/rooms", "application/json"), ("/v1/rooms/hall/whep", "application/sdp")]
+)
+async def test_a_body_that_never_arrives_times_out(path, content_type):
     async with running_broker(body_timeout_s=0.2) as api:
+        await api.ok("POST", "/v1/rooms", {"room": "hall", "open": True})
         host, port = api.base.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
-        lines = ["POST /v1/rooms HTTP/1.1", "Host: x", "Content-Length: 100"]
+        lines = [f"POST {path} HTTP/1.1", "Host: x", "Content-Length: 100", f"Content-Type: {content_type}"]
         lines.append(f"Authorization: Bearer {api.controller.settings.api_key}")
         writer.write("\r\n".join([*lines, "", "{"]).encode())
         assert b" 408 " in await asyncio.wait_for(reader.readline(), 10)

@@ -5,10 +5,11 @@ import asyncio
 import pytest
 from playwright.async_api import Browser
 
-from broker.protocol import JoinRequest
+from broker.protocol import JoinRequest, Mode, RoomCreate
 from client_demo.headless.api import BrokerClient
 from client_demo.headless.viewer import HeadlessViewer
 from farstage.farm import Farm
+from tests.support.whip_publisher import HEIGHT, WIDTH, publishing
 
 pytestmark = pytest.mark.chromium
 
@@ -55,6 +56,29 @@ async def until_state(states, wanted: str) -> None:
     async with asyncio.timeout(10):
         while not any(state.startswith(wanted) for state in await states()):
             await asyncio.sleep(0.1)
+
+
+async def test_operator_gives_an_encoder_its_address_and_token_and_sees_what_it_sends(
+    farm: Farm, browser: Browser
+) -> None:
+    async with BrokerClient(farm.broker_url, farm.api_key) as client:
+        await client.create_room(RoomCreate(room="podium", mode=Mode.CONFERENCE, open=True))
+    context = await browser.new_context(locale="en-US", viewport={"width": 1280, "height": 900})
+    page = await context.new_page()
+    await page.goto(f"{farm.broker_url}/operator#key={farm.api_key}")
+    await page.get_by_test_id("op-show-podium").click()
+    await page.get_by_test_id("op-invite-name").fill("Camera one")
+    await page.get_by_test_id("op-invite-role").select_option("publisher")
+    await page.get_by_test_id("op-invite").click()
+    await page.get_by_test_id("op-publish-dialog").wait_for()
+    address = await page.get_by_test_id("op-publish-address").input_value()
+    token = await page.get_by_test_id("op-publish-token").input_value()
+    await page.get_by_test_id("op-publish-dialog").get_by_role("button").click()
+    async with publishing(address, token, 0):
+        people = page.get_by_test_id("op-participants")
+        for seen in ("Camera one", "sends the stage", f"{WIDTH} × {HEIGHT}"):
+            await people.get_by_text(seen, exact=False).wait_for()
+    await context.close()
 
 
 async def test_wrong_key_is_told_in_words(farm: Farm, browser: Browser) -> None:
