@@ -120,14 +120,22 @@ def within_bandwidth(wished: Picture, bandwidth_bps: float | None, ladder: Pictu
 
 
 def within_budget(wished: Picture, milliunits: int) -> Picture:
-    """The picture, made as much smaller as it takes to cost no more than `milliunits`."""
+    """The picture, made as much smaller as it takes to cost no more than `milliunits`.
+
+    Its longer side alone shrinks last, when the shorter one and the frame rate are at their least.
+    """
     picture, scale = wished, math.sqrt(milliunits / wished.milliunits)
     while picture.milliunits > milliunits and min(picture.width, picture.height) > MIN_SIDE_PIXELS:
-        width, height = _even(wished.width * scale), _fourth(wished.height * scale)
-        picture, scale = structs.replace(wished, width=width, height=height), scale * 0.98
+        picture, scale = _sized(picture, wished, scale), scale * 0.98
     while picture.milliunits > milliunits and picture.fps > 1:
         picture = structs.replace(picture, fps=picture.fps - 1)
+    while picture.milliunits > milliunits and max(picture.width, picture.height) > MIN_SIDE_PIXELS:
+        picture, scale = _sized(picture, wished, scale), scale * 0.98
     return picture
+
+
+def _sized(picture: Picture, wished: Picture, scale: float) -> Picture:
+    return structs.replace(picture, width=_even(wished.width * scale), height=_fourth(wished.height * scale))
 
 
 def rungs(wished: Picture, ladder: PictureLadder) -> list[Picture]:

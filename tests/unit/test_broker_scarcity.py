@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from broker.core.picture import Picture, PictureLadder, fit, own_picture, rungs, within_bandwidth
+from broker.core.picture import Picture, PictureLadder, fit, own_picture, rungs, within_bandwidth, within_budget
 from broker.core.refusals import RefusalKind
 from broker.core.state import node_pool
 from broker.protocol import Codec, EndReason, Mode, PutView, Viewport
@@ -27,6 +27,19 @@ def small_farm(units: float) -> Farm:
     farm.node("n1", units=units)
     farm.edge("e1")
     return farm
+
+
+# --- A budget ---
+
+
+@given(wished=pictures, budget=pictures)
+def test_picture_within_a_budget_costs_no_more_whatever_its_shape(wished, budget):
+    assert within_budget(wished, budget.milliunits).milliunits <= budget.milliunits
+
+
+def test_strip_within_the_least_budget_is_the_least_picture():
+    least = picture(160, 160, 1)
+    assert within_budget(picture(216, 160, 1), least.milliunits) == least
 
 
 # --- The ladder ---
