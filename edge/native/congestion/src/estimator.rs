@@ -32,6 +32,10 @@ const FEEDBACK_TIMEOUT_US: u64 = 2_000_000;
 /// Round trips longer than the shortest by this much mean a growing queue, where only reports tell.
 const MAX_QUEUE_US: u64 = 100_000;
 
+/// A queue of this length from which less than this share of what is sent arrives overflows.
+const OVERFLOWING_QUEUE_US: u64 = 150_000;
+const OVERFLOWING_SHARE: f64 = 0.8;
+
 /// A receiver's own estimate counts for this long.
 const REMB_LIFETIME_US: u64 = 15_000_000;
 
@@ -137,14 +141,15 @@ impl BandwidthEstimator {
     }
 
     /// Takes a receiver report: the share of packets lost (0 to 1), and the round-trip time if it is known. It
-    /// steers the rate only for viewers that send no transport-wide feedback.
+    /// counts only for viewers that send no transport-wide feedback: its round trip is that of a sender report up to a
+    /// second ago, which knows nothing of a queue since.
     pub fn report(&mut self, loss: f64, rtt_us: Option<u64>, now_us: u64) {
         self.heard_us = Some(now_us);
-        if let Some(rtt_us) = rtt_us {
-            self.round_trips.observe(rtt_us, now_us);
-        }
         if self.feedback_us.is_some_and(|at| now_us.saturating_sub(at) < FEEDBACK_TIMEOUT_US) {
             return;
+        }
+        if let Some(rtt_us) = rtt_us {
+            self.round_trips.observe(rtt_us, now_us);
         }
         let loss = if loss.is_finite() { loss.clamp(0.0, 1.0) } else { 0.0 };
         let Some(sent_bps) = self.sent.rate_bps(now_us) else { return };
@@ -176,6 +181,11 @@ impl BandwidthEstimator {
     /// Round-trip time in microseconds; with transport-wide feedback including the time that it is held back.
     pub fn rtt_us(&self) -> u64 {
         self.round_trips.smoothed_us()
+    }
+
+    /// How much longer than the shortest lately the latest round trip was: what waits before the path's bottleneck.
+    pub fn queue_us(&self) -> u64 {
+        self.round_trips.queue_us()
     }
 
     /// Smoothed share of packets lost, 0 to 1.
@@ -227,10 +237,18 @@ impl BandwidthEstimator {
             let peak_bps = self.sent_peak.observe(sent_bps, now_us);
             let rates = self.rates(acknowledged_bps.min(MAX_ACKNOWLEDGED * peak_bps));
             self.losses.evaluate(&rates, self.round_trips.shortest_us(), now_us);
-            let usage = self.trend.take_usage();
+            let usage = match self.trend.take_usage() {
+                Usage::Steady if self.overflows(sent_bps, rates.acknowledged_bps) => Usage::Growing,
+                usage => usage,
+            };
             self.follow(usage, rates.acknowledged_bps, now_us);
         }
         self.probe(sent_bps, now_us);
+    }
+
+    /// Whether a long queue loses what is sent: a short one has filled before its growth made a trend.
+    fn overflows(&self, sent_bps: f64, acknowledged_bps: f64) -> bool {
+        self.round_trips.queue_us() > OVERFLOWING_QUEUE_US && acknowledged_bps < OVERFLOWING_SHARE * sent_bps
     }
 
     fn rates(&self, acknowledged_bps: f64) -> Rates {

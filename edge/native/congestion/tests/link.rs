@@ -99,6 +99,35 @@ fn line_that_narrows_under_a_layer_is_known_for_what_it_still_takes_and_found_to
     }
 }
 
+/// At fifteen pictures a second a queue of a quarter of a second is full after four of them: no trend is seen by then.
+#[test]
+fn short_queue_that_overflows_is_noticed_within_half_a_second() {
+    for seed in SEEDS {
+        let limits = Limits { min_bps: 150_000, start_bps: 5_000_000, max_bps: 5_000_000 };
+        let mut world = World::new(limits, Path { max_queue_us: 250_000, ..Path::of(20e6) }, seed);
+        (world.heeds_estimate, world.application_bps, world.frame_us) = (false, 1.25e6, 66_667);
+        world.run(5.0);
+        world.path.rate_bps = 450_000.0;
+        world.run(0.5);
+        let estimate_bps = world.estimator.estimate_bps();
+        assert!(estimate_bps < 700_000, "{estimate_bps}");
+    }
+}
+
+#[test]
+fn round_trips_of_sender_reports_do_not_hide_a_queue_that_feedback_shows() {
+    let limits = Limits { min_bps: 150_000, start_bps: 2_500_000, max_bps: 5_000_000 };
+    let mut world = World::new(limits, Path::of(10e6), 1);
+    (world.heeds_estimate, world.application_bps) = (false, 1.2e6);
+    world.run(5.0);
+    world.path.rate_bps = 600_000.0;
+    world.run(0.4);
+    let queue_us = world.estimator.queue_us();
+    assert!(queue_us > 100_000, "{queue_us}");
+    world.estimator.report(0.0, Some(20_000), world.now_us());
+    assert_eq!(world.estimator.queue_us(), queue_us);
+}
+
 #[test]
 fn random_losses_do_not_keep_the_rate_down() {
     for seed in SEEDS {

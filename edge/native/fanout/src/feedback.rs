@@ -110,6 +110,11 @@ impl Feedback {
         self.estimator.estimate_bps()
     }
 
+    /// How long what is sent now waits before the line.
+    pub fn queue(&self) -> Duration {
+        Duration::from_micros(self.estimator.queue_us())
+    }
+
     /// What the stream takes in its highest layer: looking for much more than that is of no use.
     pub fn set_stream_rate(&mut self, bits_per_s: u64) {
         let most = (HEADROOM * bits_per_s).clamp(LEAST_CEILING_BPS, MOST_BPS);

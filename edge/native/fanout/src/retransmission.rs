@@ -16,6 +16,17 @@ const REMEMBERED: usize = 128;
 /// After this long a sequence number stands for another packet.
 const FORGET: Duration = Duration::from_secs(5);
 
+/// What becomes of a packet that is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is sent again.
+    Now,
+    /// Its last repeat may still be on its way.
+    TooSoon,
+    /// It has been repeated often enough, or nothing is left to repeat with.
+    Never,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Repeat {
     sequence: u16,
@@ -45,20 +56,24 @@ impl RetransmissionBudget {
         self.credit = BURST.min(self.credit.saturating_add(packets.saturating_mul(SHARE)));
     }
 
-    /// Whether to send the packet of this number again; answering true spends.
-    pub fn allows(&mut self, sequence: u16, rtt: Duration, now: Instant) -> bool {
+    /// Whether to send the packet of this number again; [`Verdict::Now`] spends.
+    pub fn judge(&mut self, sequence: u16, rtt: Duration, now: Instant) -> Verdict {
         let wait = LEAST_WAIT.max(rtt);
         let known = self.repeated.iter().position(|repeat| repeat.sequence == sequence);
         let before = known.and_then(|at| self.repeated.get(at).copied());
         let age = before.map(|repeat| now.saturating_duration_since(repeat.last));
         let times = before.filter(|_| age.is_some_and(|age| age <= FORGET)).map_or(0, |repeat| repeat.times);
-        if self.credit < 1_000 || times >= MOST_REPEATS || age.is_some_and(|age| age < wait) {
+        if age.is_some_and(|age| age < wait) {
             self.refused += 1;
-            return false;
+            return Verdict::TooSoon;
+        }
+        if self.credit < 1_000 || times >= MOST_REPEATS {
+            self.refused += 1;
+            return Verdict::Never;
         }
         self.credit -= 1_000;
         self.remember(known, Repeat { sequence, times: times + 1, last: now });
-        true
+        Verdict::Now
     }
 
     fn remember(&mut self, known: Option<usize>, repeat: Repeat) {
@@ -82,13 +97,14 @@ mod tests {
         let mut budget = RetransmissionBudget::default();
         let start = Instant::now();
         let rtt = Duration::from_millis(50);
-        assert!(budget.allows(7, rtt, start));
-        assert!(!budget.allows(7, rtt, start + Duration::from_millis(49)));
+        assert_eq!(budget.judge(7, rtt, start), Verdict::Now);
+        assert_eq!(budget.judge(7, rtt, start + Duration::from_millis(49)), Verdict::TooSoon);
         for round in 1..4 {
-            assert!(budget.allows(7, rtt, start + rtt * round));
+            assert_eq!(budget.judge(7, rtt, start + rtt * round), Verdict::Now);
         }
-        assert!(!budget.allows(7, rtt, start + rtt * 10));
-        assert!(budget.allows(7, rtt, start + Duration::from_secs(10)), "the number stands for another packet");
+        assert_eq!(budget.judge(7, rtt, start + rtt * 10), Verdict::Never);
+        let later = start + Duration::from_secs(10);
+        assert_eq!(budget.judge(7, rtt, later), Verdict::Now, "the number stands for another packet");
         assert_eq!(budget.refused, 2);
     }
 
@@ -96,10 +112,10 @@ mod tests {
     fn a_storm_spends_what_was_saved_and_then_a_share_of_what_is_sent() {
         let mut budget = RetransmissionBudget::default();
         let now = Instant::now();
-        let allowed = (0..1_000).filter(|n| budget.allows(*n, Duration::ZERO, now)).count();
+        let allowed = (0..1_000).filter(|n| budget.judge(*n, Duration::ZERO, now) == Verdict::Now).count();
         assert_eq!(allowed, 64);
         budget.earn(100);
-        let allowed = (2_000..3_000).filter(|n| budget.allows(*n, Duration::ZERO, now)).count();
+        let allowed = (2_000..3_000).filter(|n| budget.judge(*n, Duration::ZERO, now) == Verdict::Now).count();
         assert_eq!(allowed, 30);
     }
 }

@@ -14,7 +14,6 @@ use crate::outlet::Outlet;
 use crate::pacing::Pacer;
 use crate::sdp::{Agreement, Ssrcs};
 use crate::sender::{AudioSender, VideoSender};
-use crate::stream::Stream;
 
 mod choosing;
 mod sending;
@@ -174,11 +173,11 @@ impl Viewer {
         let now_ntp = around.clock.ntp(around.now);
         let asked = self.feedback.take(plain, now_ntp, around.now);
         around.counters.rtcp_malformed += u64::from(asked.malformed);
-        let lost = asked.keyframe && self.lost_the_picture(stream, around.now);
-        if let Some(stream) = stream.filter(|_| !lost) {
-            self.repeat(&asked.missing, stream, around);
+        if asked.keyframe && self.lost_the_picture(stream, around.now) {
+            return true;
         }
-        lost
+        let Some(watched) = stream.filter(|_| !asked.missing.is_empty()) else { return false };
+        self.repeat(&asked.missing, watched, around) && self.lost_the_picture(stream, around.now)
     }
 
     /// A text message for this viewer; lost without such a channel.
@@ -212,6 +211,24 @@ impl Viewer {
         }
         if let Some(stream) = stream.filter(|_| self.is_connected()) {
             self.choose_layer(stream, now);
+            self.set_pace(stream);
+            if stream.count() > 1 && self.feedback.rtt.is_some() {
+                eprintln!(
+                    "TRACE {} s{} est {} shown {} wanted {} drain {} q {} loss {:?} pk {} refused {} freezes {} skipped {}",
+                    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() % 10000000,
+                    self.session(),
+                    self.feedback.estimate_bps(),
+                    self.layer(),
+                    self.wanted_layer(),
+                    self.pacer.is_draining(),
+                    self.feedback.queue().as_millis(),
+                    self.feedback.loss,
+                    self.video.packets,
+                    self.feedback.budget.refused,
+                    self.freezes,
+                    self.frames_skipped
+                );
+            }
         }
         if let (Some(bytes), Some(stream)) = (self.feedback.wants_probe(), stream) {
             self.probe(bytes, stream, around);
@@ -231,9 +248,7 @@ impl Viewer {
 
     fn report<O: Outlet>(&mut self, stream: Option<&LayeredStream>, around: &mut Surroundings<'_, O>) {
         let shown = stream.map(|stream| stream.layer(self.layer()));
-        let shown_bps = shown.map_or(0, Stream::bits_per_s);
         self.feedback.set_stream_rate(stream.map_or(0, LayeredStream::top_bps));
-        self.pacer.set_rate(self.feedback.estimate_bps().max(shown_bps));
         let newest = shown.and_then(|shown| shown.frame(shown.newest()));
         let video = newest.filter(|_| self.video.packets > 0);
         let compound = self.feedback.compound(around.now, around.clock, &self.video, video, self.audio.as_ref());

@@ -194,6 +194,26 @@ fn packets_from_before_a_change_can_be_repeated_after_it() {
 }
 
 #[test]
+fn a_layer_that_the_line_does_not_take_is_neither_sent_nor_repeated_while_what_waits_drains() {
+    let (mut world, mut source, viewer) = watching(3_500_000, WIDE_BPS);
+    source.play(&mut world, seconds(10));
+    source.hears = false;
+    narrow(&mut world, viewer, 450_000);
+    while world.row(viewer).wanted_layer == 2 {
+        source.play(&mut world, PICTURE_INTERVAL);
+    }
+    assert!(queue(&world, viewer) > Duration::from_millis(200), "{:?}", queue(&world, viewer));
+    let recent: Vec<u16> = world.viewers[viewer].video.iter().rev().take(20).map(|media| media.sequence).collect();
+    let sent = world.viewers[viewer].video.len();
+    world.viewers[viewer].repeats.clear();
+    world.viewers[viewer].nack(&recent);
+    source.play(&mut world, PICTURE_INTERVAL * 3);
+    assert_eq!(world.row(viewer).layer, 2, "the lower layer's keyframe has not come");
+    assert!(world.viewers[viewer].video.len() - sent < 10, "{}", world.viewers[viewer].video.len() - sent);
+    assert!(world.viewers[viewer].repeats.is_empty());
+}
+
+#[test]
 fn two_viewers_get_different_layers_of_one_stream() {
     let mut world = World::new();
     let mut source = Simulcast::new(&mut world);

@@ -83,6 +83,8 @@ pub struct World {
     pub heeds_estimate: bool,
     /// Every so many frames one is five times as large.
     pub keyframe_every: Option<u64>,
+    /// Time between two frames.
+    pub frame_us: u64,
     pub sends_feedback: bool,
     pub answers_probes: bool,
     now_us: u64,
@@ -105,6 +107,7 @@ impl World {
             application_bps: f64::INFINITY,
             heeds_estimate: true,
             keyframe_every: None,
+            frame_us: FRAME_US,
             sends_feedback: true,
             answers_probes: true,
             now_us: 0,
@@ -137,7 +140,7 @@ impl World {
     }
 
     fn tick(&mut self) {
-        while self.now_us >= self.frames * FRAME_US {
+        while self.now_us >= self.frames * self.frame_us {
             self.send_frame();
         }
         if self.answers_probes
@@ -170,7 +173,7 @@ impl World {
         }
         let is_keyframe = self.keyframe_every.is_some_and(|every| self.frames.is_multiple_of(every));
         let factor = if is_keyframe { 5.0 } else { 0.8 + 0.4 * self.dice.roll() };
-        let bytes = bitrate_bps * FRAME_US as f64 / 8e6 * factor;
+        let bytes = bitrate_bps * self.frame_us as f64 / 8e6 * factor;
         let packets = (bytes / f64::from(PACKET_BYTES)).ceil().max(1.0);
         let bytes_each = (bytes / packets).max(50.0) as u32;
         self.frames += 1;

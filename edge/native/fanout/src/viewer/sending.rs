@@ -7,6 +7,7 @@ use crate::clock::WireClock;
 use crate::connection::Surroundings;
 use crate::layered::LayeredStream;
 use crate::outlet::Outlet;
+use crate::retransmission::Verdict;
 use crate::sender::Times;
 use crate::stream::Stream;
 
@@ -68,22 +69,35 @@ impl Viewer {
         true
     }
 
+    /// Send again what the viewer misses. Returns whether a picture since the newest keyframe stays incomplete, so that
+    /// only another keyframe helps: a browser would wait for seconds before it asks for one.
     pub(super) fn repeat<O: Outlet>(
         &mut self,
         missing: &[u16],
         stream: &LayeredStream,
         around: &mut Surroundings<'_, O>,
-    ) {
-        let Some(keys) = &self.connection.keys else { return };
-        if !self.consents(around.now) {
-            return;
+    ) -> bool {
+        let is_narrow = self.pacer.is_draining();
+        // Repeats of a layer that the line does not take only make longer what waits before it.
+        if !self.consents(around.now) || is_narrow && self.wanted_layer() < self.layer() {
+            return false;
         }
+        let Some(keys) = &self.connection.keys else { return false };
         let rtt = self.feedback.rtt.unwrap_or_default();
-        // What comes before the newest keyframe waits: on a line too narrow the repeats would stand in its way.
+        // What comes before the newest keyframe can wait; before a long queue it would stand in the keyframe's way.
         let (first, then): (Vec<u16>, Vec<u16>) = missing.iter().partition(|at| self.video.is_since_keyframe(**at));
-        for sequence in &[first, then].concat() {
-            let is_known = self.video.can_repeat(*sequence, stream);
-            if !is_known || !self.feedback.budget.allows(*sequence, rtt, around.now) {
+        let then = if is_narrow { Vec::new() } else { then };
+        let mut is_hopeless = false;
+        for sequence in first.iter().chain(&then) {
+            let verdict = if !self.video.can_repeat(*sequence, stream) {
+                Verdict::Never
+            } else if self.pacer.may_repeat(around.now) {
+                self.feedback.budget.judge(*sequence, rtt, around.now)
+            } else {
+                Verdict::TooSoon
+            };
+            is_hopeless |= verdict == Verdict::Never && self.video.is_since_keyframe(*sequence);
+            if verdict != Verdict::Now {
                 continue;
             }
             let times = |arrived| times_of(arrived, around.now, around.clock);
@@ -96,6 +110,18 @@ impl Viewer {
                     self.feedback.sent(&sent, around.now);
                 }
             }
+        }
+        is_hopeless
+    }
+
+    /// Let pictures leave as fast as the line takes them, or as the stream needs it if that is more: a viewer is never
+    /// held below what it is shown, unless it is on its way to less.
+    pub(super) fn set_pace(&mut self, stream: &LayeredStream) {
+        let goes_down = self.wanted_layer() < self.layer();
+        let needed_bps = if goes_down { 0 } else { stream.layer(self.layer()).bits_per_s() };
+        self.pacer.set_rate(self.feedback.estimate_bps().max(needed_bps));
+        if stream.count() > 1 {
+            self.pacer.set_queue(self.feedback.queue());
         }
     }
 
