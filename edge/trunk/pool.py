@@ -45,6 +45,8 @@ class TrunkPool:
         """Begin a stream to an edge; its trunk is dialled if there is none."""
         trunk = self._trunks.get(target.edge)
         if trunk is None or trunk.dialer.url != target.url:
+            if trunk is not None:
+                trunk.task.cancel()
             trunk = self._trunks[target.edge] = _Trunk(target, self._handler, self._http)
         trunk.token = target.token
         return trunk.dialer.open(description)

@@ -199,3 +199,16 @@ async def test_viewers_on_each_edge_see_every_picture_while_another_edge_joins()
                 await frames_until(newcomer, 10)
             assert viewer.reception.frames_lost == 0
             assert viewer.reception.crc_failures == 0
+
+
+async def test_trunk_to_an_edge_that_comes_back_elsewhere_replaces_the_former() -> None:
+    async with aiohttp.ClientSession() as http:
+        pool = TrunkPool(Camera(), http)
+        before = set(asyncio.all_tasks())
+        targets = [TrunkTarget(edge="edge-9", url=f"ws://127.0.0.1:{port}/trunk", token="t") for port in (9, 10)]
+        opening = StreamOpen(stream="v9", fence=1)
+        for target in targets:
+            pool.open(target, opening)
+            await asyncio.sleep(0.05)
+        assert len(asyncio.all_tasks() - before) == 1
+        await pool.close()

@@ -171,6 +171,18 @@ async def test_client_that_is_faster_than_its_admission_is_waited_for(edge: Edge
     await connection.close()
 
 
+async def test_publisher_is_told_that_it_does_not_watch(edge: Edge) -> None:
+    put = edge.process.hub.session("s1")
+    assert put is not None
+    edge.process.hub.put_session(msgspec.structs.replace(put, session="s3", publishes=True))
+    connection, offer = await real_offer()
+    status, problem, _ = await edge.ask("POST", "/whep/s3", session_token("s3"), data=offer, headers=SDP)
+    assert status == 403
+    assert problem is not None
+    assert problem.type.endswith("not-a-viewer")
+    await connection.close()
+
+
 async def test_session_that_offers_without_end_is_slowed_down(edge: Edge) -> None:
     answers = [await edge.ask("POST", "/whep/s1", session_token(), data="v=0", headers=SDP) for _ in range(10)]
     statuses = [status for status, _, _ in answers]
