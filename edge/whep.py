@@ -81,7 +81,7 @@ class WhepRoutes:
         if put is None:
             return _unknown(session)
         if put.publishes:
-            return problem("not-a-viewer", 403, "This session publishes; it does not watch", f"POST to /whip/{session}.")
+            return problem("not-a-viewer", 403, "This session publishes; it does not watch", "POST to /whip instead.")
         if not self._hub.take_offer(session):
             return problem("too-many-requests", 429, "Too many offers of this session", "", 2.0)
         if self._hub.viewers_besides(session) >= self._max_viewers:
