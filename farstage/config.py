@@ -15,6 +15,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct, field
 
+from broker.core.policies import POLICIES
+from broker.core.prices import SitePrices, Weights
 from edge.engine_choice import AUTO, CHOICES
 
 ENVIRONMENT_PREFIX = "FARSTAGE_"
@@ -34,7 +36,8 @@ class ConfigError(Exception):
 class BrokerConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Section `broker`. `secret` (at least 32 characters) signs all tokens, `api_key` is the operator's.
 
-    `policy` places viewers: lowest_latency, least_loaded, packed. `guest_joins_per_minute` is per address, and
+    `policy` places viewers: best_value, lowest_latency, least_loaded, packed. `sites` are prices by region (`*` for all
+    others), `weights` what they are worth in points of quality. `guest_joins_per_minute` is per address, and
     `trusted_proxies` are the networks of reverse proxies whose `X-Forwarded-For` names that address. A node sends a
     view to `node_fan_out` edges at most, each of which passes it on to `edge_fan_out` others.
     """
@@ -46,11 +49,13 @@ class BrokerConfig(Struct, frozen=True, forbid_unknown_fields=True):
     api_key: str = ""
     store_url: str = "memory:"
     name: str = "broker"
-    policy: str = "lowest_latency"
+    policy: str = "best_value"
     guest_joins_per_minute: Annotated[float, Meta(gt=0, le=1e6)] = 60.0
     trusted_proxies: list[str] = []
     node_fan_out: FanOut = 4
     edge_fan_out: FanOut = 8
+    sites: dict[str, SitePrices] = {}
+    weights: Weights = Weights()
     max_fps: Annotated[int, Meta(ge=1, le=120)] = 30
     max_long_side: Annotated[int, Meta(ge=160, le=3840)] = 1280
     stage_layers: Annotated[int, Meta(ge=1, le=3)] = 3
@@ -119,7 +124,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 
 _SECTIONS = {section.name: section.type for section in msgspec.structs.fields(Config)}
 _CHOICES = {
-    ("broker", "policy"): ("least_loaded", "lowest_latency", "packed"),
+    ("broker", "policy"): POLICIES,
     ("node", "renderer"): ("auto", "cpu", "wgpu"),
     ("node", "barcode"): ("auto", "always", "never"),
     ("edge", "engine"): CHOICES,

@@ -29,6 +29,7 @@ def broker_app(config: BrokerConfig) -> web.Application:
     from broker.api.app import BrokerSettings, create_app
     from broker.core.cascade import Limits
     from broker.core.picture import PictureLimits
+    from broker.core.prices import Values
     from broker.core.state import CoreSettings
 
     if len(config.secret) < MIN_SECRET_CHARACTERS:
@@ -54,7 +55,11 @@ def broker_app(config: BrokerConfig) -> web.Application:
             policy=config.policy,
             guest_joins_per_minute=config.guest_joins_per_minute,
             trusted_proxies=tuple(config.trusted_proxies),
-            core=CoreSettings(picture=picture, fan_out=Limits(config.node_fan_out, config.edge_fan_out)),
+            core=CoreSettings(
+                picture=picture,
+                fan_out=Limits(config.node_fan_out, config.edge_fan_out),
+                values=Values(weights=config.weights, sites=config.sites),
+            ),
         )
         return create_app(settings)
     except ValueError as error:

@@ -37,7 +37,7 @@ from broker.core.effects import (
     SessionEnded,
     ViewMoved,
 )
-from broker.core.policies import POLICIES
+from broker.core.policies import policy_named
 from broker.core.refusals import Refusal
 from broker.core.state import AgentRecord, EdgeRecord, NodeRecord, RoomRecord, SessionRecord, ViewRecord
 from broker.protocol import AUDIENCE_TRUNK, BrokerMessage, PutRelay, PutView, TrunkTarget, encode
@@ -75,7 +75,7 @@ class Controller:
         self.metrics = BrokerMetrics()
         self.authority = TokenAuthority(settings.secret)
         self.verifier = TokenVerifier(self.authority.public_key_pem)
-        self.brain = Brain(settings.core, POLICIES[settings.policy])
+        self.brain = self._new_brain()
         self.now = now
         self.unix_now = unix_now
         self.store_ready = False
@@ -88,6 +88,10 @@ class Controller:
         self._store_identity: str | None = None
         self._instance = f"{settings.name}-{secrets.token_hex(6)}"
         self._lead: StoredClaim | None = None
+
+    def _new_brain(self) -> Brain:
+        core = self.settings.core
+        return Brain(core, policy_named(self.settings.policy, core.values))
 
     # --- Steps ------------------------------------------------------------------------------------------
 
@@ -285,7 +289,7 @@ class Controller:
         async with self._lock:
             self._lead, self.restored = None, False
             self._dirty.clear()
-            self.brain = Brain(self.settings.core, POLICIES[self.settings.policy])
+            self.brain = self._new_brain()
             self.close_links()
 
     async def close(self) -> None:

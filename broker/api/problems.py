@@ -24,6 +24,7 @@ _REFUSAL_STATUS: dict[RefusalKind, tuple[int, str]] = {
     RefusalKind.NO_EDGE: (503, "No edge is ready"),
     RefusalKind.NO_NODE: (503, "No render node is ready"),
     RefusalKind.FARM_FULL: (503, "The farm is full"),
+    RefusalKind.TOO_FAR: (503, "Every free node is too far away"),
 }
 
 _FORBIDDEN = frozenset(

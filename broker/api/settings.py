@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from broker.api.client_address import parse_networks
-from broker.core.policies import POLICIES
+from broker.core.policies import policy_named
 from broker.core.state import CoreSettings
 from broker.tokens import MIN_SECRET_BYTES
 
@@ -26,7 +26,7 @@ class BrokerSettings:
     web_root: Path | None = None
     """Static files: `/` is `index.html`, `/operator` is `operator.html`."""
     name: str = "broker"
-    policy: str = "lowest_latency"
+    policy: str = "best_value"
     core: CoreSettings = field(default_factory=CoreSettings)
     tick_interval_s: float = 0.2
     register_timeout_s: float = 5.0
@@ -55,8 +55,7 @@ class BrokerSettings:
             raise ValueError(f"secret: {len(self.secret)} bytes; give at least {MIN_SECRET_BYTES} random ones")
         if len(self.api_key) < MIN_API_KEY_CHARACTERS:
             raise ValueError(f"api_key: {len(self.api_key)} characters; give at least {MIN_API_KEY_CHARACTERS}")
-        if self.policy not in POLICIES:
-            raise ValueError(f"policy: there is no {self.policy!r}; choose one of {', '.join(sorted(POLICIES))}")
+        policy_named(self.policy, self.core.values)
         if self.guest_joins_per_minute <= 0:
             raise ValueError(f"guest_joins_per_minute: {self.guest_joins_per_minute:g}; give more than 0")
         try:

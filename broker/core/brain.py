@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from broker.core import fleet, publishing, rooms, sessions, starts, views
 from broker.core.effects import AgentKey, Effect
-from broker.core.placement import PlacementPolicy
-from broker.core.policies import LowestLatency
+from broker.core.policies import BestValue, PlacementPolicy
 from broker.core.sessions import Join
 from broker.core.state import (
     AgentRecord,
@@ -40,7 +39,7 @@ class Brain:
     """The broker's decisions. `state` may be read freely and is changed only through these methods."""
 
     def __init__(self, settings: CoreSettings, policy: PlacementPolicy | None = None) -> None:
-        self.state = State(settings=settings, policy=policy or LowestLatency())
+        self.state = State(settings=settings, policy=policy or BestValue(settings.values))
 
     def _effects(self) -> list[Effect]:
         effects, self.state.effects = self.state.effects, []

@@ -59,6 +59,7 @@ def register_node(state: State, message: RegisterNode, now: float) -> None:
     )
     _keep_drain(state, known, node, now)
     state.nodes[node.node] = node
+    state.refresh(node)
     _reconcile_node(state, node, {holding.view: holding for holding in message.views}, now)
     for room in list(state.rooms.values()):
         views.place_room(state, room)
@@ -97,6 +98,7 @@ def register_edge(state: State, message: RegisterEdge, now: float) -> None:
     )
     _keep_drain(state, known, edge, now)
     state.edges[edge.edge] = edge
+    state.refresh(edge)
     _reconcile_edge(state, edge, set(message.sessions), now)
     _reconcile_relays(state, edge, set(message.relays))
 
@@ -184,6 +186,7 @@ def edge_message(state: State, edge: EdgeRecord, message: object, now: float) ->
     match message:
         case EdgeHeartbeat():
             edge.load = message.load
+            state.refresh(edge)
         case ViewerConnected():
             session = state.sessions.get(message.session)
             if session is not None and session.edge == edge.edge:
@@ -229,6 +232,7 @@ def disconnected(state: State, key: AgentKey, now: float) -> None:
         return
     agent.connected = False
     agent.lost_at = now + state.settings.reconnect_grace_s
+    state.refresh(agent)
     if isinstance(agent, EdgeRecord):
         views.edge_silenced(state, agent, now)
 
@@ -263,6 +267,7 @@ def _lost(state: State, agent: AgentRecord, now: float) -> None:
     agent.state = AgentState.LOST
     agent.connected = False
     agent.lost_at = now
+    state.refresh(agent)
     match agent:
         case NodeRecord():
             for room in list(state.rooms.values()):
@@ -314,6 +319,7 @@ def drain(state: State, key: AgentKey, deadline_s: float, now: float) -> None:
     agent.departing = False
     if agent.state is not AgentState.LOST:
         agent.state = AgentState.DRAINING
+    state.refresh(agent)
     state.emit(Send(key, Drain(deadline_s=deadline_s)))
     if isinstance(agent, EdgeRecord):
         _replan_over(state, agent)
@@ -329,6 +335,7 @@ def cancel_drain(state: State, key: AgentKey) -> None:
     agent.departing = False
     if agent.state is not AgentState.LOST:
         agent.state = AgentState.READY
+    state.refresh(agent)
     state.emit(Send(key, Drain(deadline_s=0.0, cancelled=True)))
 
 

@@ -1,6 +1,6 @@
 """The core's own book of capacity claims: what it has asked the store for and been granted."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 
@@ -18,12 +18,15 @@ class Ledger:
 
     _pools: dict[str, dict[str, LedgerEntry]] = field(default_factory=dict)
     _totals: dict[str, int] = field(default_factory=dict)
+    on_change: Callable[[str, int], None] = lambda pool, total: None
+    """Told the pool and what is claimed of it, after each change."""
 
     def add(self, pool: str, key: str, amount: int, fence: int = 0) -> None:
         """Enter a claim; one of the same key in the same pool is replaced."""
         self.remove(pool, key)
         self._pools.setdefault(pool, {})[key] = LedgerEntry(amount, fence)
         self._totals[pool] = self.claimed(pool) + amount
+        self.on_change(pool, self.claimed(pool))
 
     def grant(self, pool: str, key: str, fence: int) -> bool:
         """Note the fence of a claim; false if the claim is not in the book (any more)."""
@@ -42,6 +45,8 @@ class Ledger:
         if not entries:
             self._pools.pop(pool, None)
             self._totals.pop(pool, None)
+        if entry is not None:
+            self.on_change(pool, self.claimed(pool))
         return entry
 
     def get(self, pool: str, key: str) -> LedgerEntry | None:

@@ -1,60 +1,34 @@
 """Placement: which edge serves a viewer and which node draws for them. A pure function.
 
-First a filter (alive, not draining, room left, codec, scene, the room's node), then the lowest cost by a
-`PlacementPolicy`. Edge and node are chosen jointly: the nearest edge may be far from every node that is free.
+First a filter (alive, not draining, room left, codec, scene, the room's node, the room's latency cap), then the
+lowest cost by a `PlacementPolicy`. Edge and node are chosen jointly: the nearest edge may be far from every node that
+is free. The answer is the exact minimum: a region is left out only when nothing in it could cost less.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from broker.core.policies import LineCost, PlacementPolicy
+from broker.core.pools import EdgeOffer, EdgePools, EdgeWays, NodeOffer, NodePools, Pool
 from broker.core.refusals import Refusal, RefusalKind
 from broker.protocol import Codec, Probe
+
+__all__ = ["EdgeOffer", "NodeOffer", "Placement", "PlacementRequest", "largest_free", "place", "search"]
 
 RETRY_WHEN_FULL_S = 10.0
 RETRY_WHEN_ABSENT_S = 5.0
 
-
-class EdgeOffer(Struct, frozen=True, kw_only=True):
-    """An edge that is alive and not draining. `node_rtt_ms` by node; nodes it has no trunk to are absent."""
-
-    edge: str
-    region: str
-    viewers: int
-    max_viewers: int
-    node_rtt_ms: dict[str, float]
-    takes_publishers: bool = False
-
-    @property
-    def load_ratio(self) -> float:
-        """Share of its places taken."""
-        return self.viewers / self.max_viewers
-
-
-class NodeOffer(Struct, frozen=True, kw_only=True):
-    """A node that is alive and not draining; capacities in milliunits, scenes in lower case, as their case is free."""
-
-    node: str
-    region: str
-    claimed: int
-    capacity: int
-    codecs: frozenset[Codec]
-    scenes: frozenset[str]
-
-    @property
-    def load_ratio(self) -> float:
-        """Share of its capacity claimed; a node without capacity is full."""
-        return self.claimed / self.capacity if self.capacity else 1.0
-
-    @property
-    def free(self) -> int:
-        """Milliunits that can still be claimed."""
-        return self.capacity - self.claimed
+SitePoints = Callable[[str], float]
 
 
 class PlacementRequest(Struct, frozen=True, kw_only=True):
-    """What is to be placed. `milliunits` is 0 when the view is drawn already; `room_node` is where the world lives."""
+    """What is to be placed. `milliunits` is 0 when the view is drawn already; `room_node` is where the world lives.
+
+    `latency_cap_ms` bounds the round trip from client to node, as far as it is known; `among_edges`, if there are any,
+    are the only edges that may serve.
+    """
 
     scene: str
     codec: Codec
@@ -63,32 +37,21 @@ class PlacementRequest(Struct, frozen=True, kw_only=True):
     room_node: str | None = None
     excluded_nodes: frozenset[str] = frozenset()
     excluded_edges: frozenset[str] = frozenset()
+    among_edges: frozenset[str] | None = None
     publishes: bool = False
-
-
-class Candidate(Struct, frozen=True, kw_only=True):
-    """A pair that could serve the request. `probe` is what the client measured to this edge, if it did."""
-
-    edge: EdgeOffer
-    node: NodeOffer
-    probe: Probe | None
+    latency_cap_ms: float = math.inf
 
 
 class Placement(Struct, frozen=True, kw_only=True):
-    """The pair chosen and its cost."""
+    """The pair chosen and its cost in the policy's measure."""
 
     edge: str
     node: str
     cost: float
 
 
-class PlacementPolicy(Protocol):
-    """Tells what a candidate costs; the lowest wins, ties by name so that the choice is repeatable."""
-
-    name: str
-
-    def cost(self, candidate: Candidate) -> float:
-        """The cost in milliseconds or their equivalent; finite."""
+_NOTHING = (math.inf, "", "")
+_Best = tuple[float, str, str]
 
 
 def place(
@@ -96,18 +59,137 @@ def place(
     edges: Iterable[EdgeOffer],
     nodes: Iterable[NodeOffer],
     policy: PlacementPolicy,
+    site_points: SitePoints = lambda region: 0.0,
+) -> Placement:
+    """The cheapest pair among these offers; raises `Refusal` saying what is missing."""
+    return search(request, EdgePools(edges), NodePools(nodes), policy, site_points)
+
+
+def search(
+    request: PlacementRequest,
+    edges: EdgePools,
+    nodes: NodePools,
+    policy: PlacementPolicy,
+    site_points: SitePoints,
 ) -> Placement:
     """The cheapest pair that can serve the request; raises `Refusal` saying what is missing."""
-    usable_edges = _usable_edges(request, edges)
-    usable_nodes = usable_nodes_for(request, nodes)
     probes = {probe.edge: probe for probe in request.probes}
-    ranked = (
-        (policy.cost(Candidate(edge=edge, node=node, probe=probes.get(edge.edge))), edge.edge, node.node)
-        for edge in usable_edges
-        for node in usable_nodes
+    best = _NOTHING
+    for ways in _usable_edges(request, edges, probes):
+        probe = probes.get(ways.offer.edge)
+        line = policy.line(probe, ways.viewers / ways.offer.max_viewers)
+        rtt_ms = 0.0 if probe is None else probe.rtt_ms
+        if request.room_node is not None:
+            best = min(best, _at_home(request, ways, nodes, policy, line, rtt_ms, site_points))
+        else:
+            best = _over_regions(request, ways, nodes, policy, line, rtt_ms, site_points, best)
+    if best is _NOTHING:
+        raise _explained(request, edges, nodes)
+    return Placement(edge=best[1], node=best[2], cost=best[0])
+
+
+def _usable_edges(request: PlacementRequest, edges: EdgePools, probes: dict[str, Probe]) -> Iterator[EdgeWays]:
+    """Those that were measured first: the better the best is known, the earlier the rest is left out."""
+    measured = [known for name in probes if (known := edges.get(name)) is not None]
+    for ways in measured:
+        if _takes(request, ways):
+            yield ways
+    for ways in edges:
+        if ways.offer.edge not in probes and _takes(request, ways):
+            yield ways
+
+
+def _takes(request: PlacementRequest, ways: EdgeWays) -> bool:
+    return ways.viewers < ways.offer.max_viewers and _may_serve(request, ways)
+
+
+def _may_serve(request: PlacementRequest, ways: EdgeWays) -> bool:
+    name = ways.offer.edge
+    return (
+        name not in request.excluded_edges
+        and (request.among_edges is None or name in request.among_edges)
+        and (ways.offer.takes_publishers or not request.publishes)
     )
-    cost, edge_name, node_name = min(ranked)
-    return Placement(edge=edge_name, node=node_name, cost=cost)
+
+
+def _at_home(
+    request: PlacementRequest,
+    ways: EdgeWays,
+    nodes: NodePools,
+    policy: PlacementPolicy,
+    line: LineCost,
+    rtt_ms: float,
+    site_points: SitePoints,
+) -> _Best:
+    """The room's own node behind this edge."""
+    node = nodes.offer(str(request.room_node))
+    if node is None or not _is_able(request, node) or node.free < request.milliunits:
+        return _NOTHING
+    trunk_rtt_ms = ways.trunk_rtt_ms(node)
+    if rtt_ms + trunk_rtt_ms > request.latency_cap_ms:
+        return _NOTHING
+    cost = policy.cost(line, trunk_rtt_ms, node.load_ratio, site_points(node.region))
+    return cost, ways.offer.edge, node.node
+
+
+def _over_regions(
+    request: PlacementRequest,
+    ways: EdgeWays,
+    nodes: NodePools,
+    policy: PlacementPolicy,
+    line: LineCost,
+    rtt_ms: float,
+    site_points: SitePoints,
+    best: _Best,
+) -> _Best:
+    """The best pair of this edge and any node, if it is better than `best`; regions from near to far."""
+    edge, cost_of, regions = ways.offer.edge, policy.cost, nodes.regions
+    fullest_load = 1.0 if policy.packs else 0.0
+    for trunk_rtt_ms, region, cheapest in ways.ways(nodes, site_points):
+        if cost_of(line, trunk_rtt_ms, fullest_load, cheapest) > best[0]:
+            break
+        if rtt_ms + trunk_rtt_ms > request.latency_cap_ms:
+            break
+        points = site_points(region)
+        for pool in regions[region]:
+            found = _first_fitting(request, pool, packs=policy.packs)
+            if found is not None:
+                capacity = pool.kind.capacity
+                cost = cost_of(line, trunk_rtt_ms, found[0] / capacity if capacity else 1.0, points)
+                if cost < best[0] or (cost == best[0] and (edge, found[1]) < best[1:]):
+                    best = cost, edge, found[1]
+    return best
+
+
+def _first_fitting(request: PlacementRequest, pool: Pool, *, packs: bool) -> tuple[int, str] | None:
+    """The node of a pool that the policy likes best among those with room."""
+    kind = pool.kind
+    if request.codec not in kind.codecs or request.scene.lower() not in kind.scenes:
+        return None
+    most = kind.capacity - request.milliunits
+    if not packs and not request.excluded_nodes:
+        top = pool.least()
+        return top if top is not None and top[0] <= most else None
+    ranked = pool.ranked(request.excluded_nodes, fullest_first=packs)
+    return next((entry for entry in ranked if entry[0] <= most), None)
+
+
+def _explained(request: PlacementRequest, edges: EdgePools, nodes: NodePools) -> Refusal:
+    """Why nothing was found."""
+    whom = "publishers" if request.publishes else "viewers"
+    if not any(_may_serve(request, ways) for ways in edges):
+        return Refusal(RefusalKind.NO_EDGE, f"no edge is ready to take {whom}", RETRY_WHEN_ABSENT_S)
+    if not any(_takes(request, ways) for ways in edges):
+        return Refusal(RefusalKind.FARM_FULL, "every edge has as many viewers as it can take", RETRY_WHEN_FULL_S)
+    try:
+        usable_nodes_for(request, nodes.offers())
+    except Refusal as refusal:
+        return refusal
+    return Refusal(
+        RefusalKind.TOO_FAR,
+        f"every free render node is farther than the {request.latency_cap_ms:g} ms that the room allows",
+        RETRY_WHEN_FULL_S,
+    )
 
 
 def usable_nodes_for(request: PlacementRequest, nodes: Iterable[NodeOffer]) -> list[NodeOffer]:
@@ -129,9 +211,14 @@ def usable_nodes_for(request: PlacementRequest, nodes: Iterable[NodeOffer]) -> l
     return free
 
 
-def largest_free(request: PlacementRequest, nodes: Iterable[NodeOffer]) -> int:
+def largest_free(request: PlacementRequest, nodes: NodePools) -> int:
     """The milliunits free on the roomiest node that can draw the request; 0 when there is none."""
-    return max((node.free for node in nodes if _is_able(request, node)), default=0)
+    if request.room_node is not None:
+        node = nodes.offer(request.room_node)
+        return node.free if node is not None and _is_able(request, node) else 0
+    free_of_charge = structs.replace(request, milliunits=0)
+    found = ((pool, _first_fitting(free_of_charge, pool, packs=False)) for pool in nodes)
+    return max((pool.kind.capacity - entry[0] for pool, entry in found if entry is not None), default=0)
 
 
 def _is_able(request: PlacementRequest, node: NodeOffer) -> bool:
@@ -141,16 +228,3 @@ def _is_able(request: PlacementRequest, node: NodeOffer) -> bool:
         and request.scene.lower() in node.scenes
         and request.room_node in (None, node.node)
     )
-
-
-def _usable_edges(request: PlacementRequest, edges: Iterable[EdgeOffer]) -> list[EdgeOffer]:
-    ready = [edge for edge in edges if edge.edge not in request.excluded_edges]
-    if request.publishes:
-        ready = [edge for edge in ready if edge.takes_publishers]
-    if not ready:
-        whom = "publishers" if request.publishes else "viewers"
-        raise Refusal(RefusalKind.NO_EDGE, f"no edge is ready to take {whom}", RETRY_WHEN_ABSENT_S)
-    free = [edge for edge in ready if edge.viewers < edge.max_viewers]
-    if not free:
-        raise Refusal(RefusalKind.FARM_FULL, "every edge has as many viewers as it can take", RETRY_WHEN_FULL_S)
-    return free

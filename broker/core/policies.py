@@ -1,9 +1,16 @@
-"""Placement policies: what a candidate pair of edge and node costs."""
+"""Placement policies: what a pair of edge and node costs one viewer.
 
-from broker.core.placement import Candidate, PlacementPolicy
+A policy first reduces the client's line to an edge to a `LineCost`, then adds the node: a search asks for many nodes
+behind the same line. Cost must never fall as the trunk gets longer or the edge fuller, and, unless a policy says
+`packs`, as the node gets fuller: that is what lets the search stop early (`broker.core.pools`).
+"""
 
-UNPROBED_CLIENT_RTT_MS = 80.0
-"""Assumed to an edge the client did not measure: worse than a near edge, better than another continent."""
+from typing import NamedTuple, Protocol
+
+from broker.core.prices import Values
+from broker.core.quality import UNKNOWN_RTT_MS
+from broker.protocol import Probe
+
 SAME_REGION_RTT_MS = 1.0
 OTHER_REGION_RTT_MS = 40.0
 LOSS_PENALTY_MS = 2000.0
@@ -13,53 +20,122 @@ LOAD_PENALTY_MS = 20.0
 """Cost of a full node or edge; it grows with the square of the load, so half-full machines are nearly free."""
 
 
-def client_cost_ms(candidate: Candidate) -> float:
+class LineCost(NamedTuple):
+    """What a client's line to an edge costs: delay, which a trunk adds to, and the rest in the policy's own measure."""
+
+    delay_ms: float
+    rest: float
+
+
+class PlacementPolicy(Protocol):
+    """Tells what a candidate costs; the lowest wins, ties by name so that the choice is repeatable."""
+
+    name: str
+    packs: bool
+    """Whether it prefers the fuller node."""
+
+    def line(self, probe: Probe | None, edge_load: float) -> LineCost:
+        """The client's part, for an edge of which this share of places is taken; `None`: it has not measured it."""
+
+    def cost(self, line: LineCost, trunk_rtt_ms: float, node_load: float, site_points: float) -> float:
+        """The whole: finite, in the policy's own measure. `site_points`: what the region costs (`Values`)."""
+
+
+def guessed_trunk_rtt_ms(edge_region: str, node_region: str) -> float:
+    """Round trip between an edge and a node that nobody has measured."""
+    return SAME_REGION_RTT_MS if edge_region == node_region else OTHER_REGION_RTT_MS
+
+
+def line_ms(probe: Probe | None) -> float:
     """Latency between client and edge, with what jitter and loss add to it."""
-    probe = candidate.probe
     if probe is None:
-        return UNPROBED_CLIENT_RTT_MS
+        return UNKNOWN_RTT_MS
     return probe.rtt_ms + JITTER_WEIGHT * probe.jitter_ms + LOSS_PENALTY_MS * probe.loss
 
 
-def trunk_cost_ms(candidate: Candidate) -> float:
-    """Latency between edge and node: as measured on the trunk, else guessed from the regions."""
-    measured = candidate.edge.node_rtt_ms.get(candidate.node.node)
-    if measured is not None:
-        return measured
-    return SAME_REGION_RTT_MS if candidate.edge.region == candidate.node.region else OTHER_REGION_RTT_MS
-
-
 class LowestLatency:
-    """The default: latency of the whole path, bent by load so that equals share the work."""
+    """Latency of the whole path, bent by load so that equals share the work."""
 
     name = "lowest_latency"
+    packs = False
 
-    def cost(self, candidate: Candidate) -> float:
+    def line(self, probe: Probe | None, edge_load: float) -> LineCost:
         """Milliseconds, with load as an equivalent."""
-        load = candidate.edge.load_ratio**2 + candidate.node.load_ratio**2
-        return client_cost_ms(candidate) + trunk_cost_ms(candidate) + LOAD_PENALTY_MS * load
+        return LineCost(line_ms(probe), LOAD_PENALTY_MS * edge_load**2)
+
+    def cost(self, line: LineCost, trunk_rtt_ms: float, node_load: float, site_points: float) -> float:
+        """Milliseconds or their equivalent."""
+        return line.delay_ms + trunk_rtt_ms + line.rest + LOAD_PENALTY_MS * node_load * node_load
 
 
 class LeastLoaded:
     """Spreads evenly; latency only breaks ties."""
 
     name = "least_loaded"
+    packs = False
 
-    def cost(self, candidate: Candidate) -> float:
+    def line(self, probe: Probe | None, edge_load: float) -> LineCost:
         """Load first: a whole load ratio weighs ten seconds."""
-        load = candidate.edge.load_ratio + candidate.node.load_ratio
-        return 10_000.0 * load + client_cost_ms(candidate) + trunk_cost_ms(candidate)
+        return LineCost(line_ms(probe), 10_000.0 * edge_load)
+
+    def cost(self, line: LineCost, trunk_rtt_ms: float, node_load: float, site_points: float) -> float:
+        """Load first."""
+        return line.delay_ms + trunk_rtt_ms + line.rest + 10_000.0 * node_load
 
 
 class Packed:
     """Fills nodes up before it opens others, so that idle ones can be switched off."""
 
     name = "packed"
+    packs = True
 
-    def cost(self, candidate: Candidate) -> float:
+    def line(self, probe: Probe | None, edge_load: float) -> LineCost:
+        """Latency alone."""
+        return LineCost(line_ms(probe), 0.0)
+
+    def cost(self, line: LineCost, trunk_rtt_ms: float, node_load: float, site_points: float) -> float:
         """Latency, less up to 20 ms for a node that is nearly full."""
-        fill = LOAD_PENALTY_MS * (1.0 - candidate.node.load_ratio)
-        return client_cost_ms(candidate) + trunk_cost_ms(candidate) + fill
+        return line.delay_ms + trunk_rtt_ms + LOAD_PENALTY_MS * (1.0 - node_load)
 
 
-POLICIES: dict[str, PlacementPolicy] = {policy.name: policy for policy in (LowestLatency(), LeastLoaded(), Packed())}
+class BestValue:
+    """The default: the points of quality that a viewer is expected to lose, and what drawing there costs, in points."""
+
+    name = "best_value"
+    packs = False
+
+    def __init__(self, values: Values) -> None:
+        self._model = values.model
+        self._frame_ms = self._model.load_delay_ms(1.0)
+
+    def line(self, probe: Probe | None, edge_load: float) -> LineCost:
+        """Delay, and points for losses and want of bandwidth; a fuller edge breaks ties."""
+        tie = 0.1 * edge_load
+        if probe is None:
+            return LineCost(UNKNOWN_RTT_MS, tie)
+        model = self._model
+        lost = model.line_impairment(probe.loss, probe.bandwidth_bps)
+        return LineCost(model.line_delay_ms(probe.rtt_ms, probe.jitter_ms), lost + tie)
+
+    def cost(self, line: LineCost, trunk_rtt_ms: float, node_load: float, site_points: float) -> float:
+        """Points."""
+        delay_ms = line.delay_ms + trunk_rtt_ms + self._frame_ms * node_load * node_load
+        return self._model.delay_impairment(delay_ms) + line.rest + site_points
+
+
+POLICIES = ("best_value", "least_loaded", "lowest_latency", "packed")
+"""Names of the policies that operators can choose."""
+
+
+def policy_named(name: str, values: Values) -> PlacementPolicy:
+    """The policy of this name. Raises `ValueError` naming those that exist."""
+    match name:
+        case "best_value":
+            return BestValue(values)
+        case "lowest_latency":
+            return LowestLatency()
+        case "least_loaded":
+            return LeastLoaded()
+        case "packed":
+            return Packed()
+    raise ValueError(f"policy: there is no {name!r}; choose one of {', '.join(POLICIES)}")

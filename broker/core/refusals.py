@@ -20,6 +20,7 @@ class RefusalKind(StrEnum):
     NO_EDGE = "no-edge"
     NO_NODE = "no-node"
     FARM_FULL = "farm-full"
+    TOO_FAR = "too-far"
 
 
 class Refusal(Exception):

@@ -23,7 +23,7 @@ from broker.core.picture import (
     stage_picture,
     within_bandwidth,
 )
-from broker.core.placement import RETRY_WHEN_FULL_S, EdgeOffer, Placement, PlacementRequest, largest_free, place
+from broker.core.placement import RETRY_WHEN_FULL_S, Placement, PlacementRequest, largest_free, search
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.state import NodeRecord, RoomRecord, SessionRecord, State, ViewRecord, edge_pool
 from broker.protocol import (
@@ -140,7 +140,7 @@ def _new_view(request: Join, wished: Picture, participant: str | None) -> ViewRe
 
 def _playable(state: State, choices: list[CodecChoice]) -> CodecChoice:
     """The client's best choice that some ready node encodes; its best one when none does, to be refused later."""
-    offered = {codec for offer in state.node_offers() for codec in offer.codecs}
+    offered = {codec for pool in state.ready_nodes for codec in pool.kind.codecs}
     return next((choice for choice in choices if choice[0] in offered), choices[0])
 
 
@@ -160,13 +160,17 @@ def _choose(
         room_node=view.node or room.node,
         excluded_nodes=frozenset(view.excluded),
         excluded_edges=excluded_edges,
+        among_edges=_edges_for(state, view),
         publishes=session.publishes,
     )
-    nodes = state.node_offers()
     if not drawn:
-        view.picture = _largest_that_fits(view.wished, largest_free(request, nodes), state.settings.ladder)
+        view.picture = _largest_that_fits(view.wished, largest_free(request, state.ready_nodes), state.settings.ladder)
         request = structs.replace(request, milliunits=view.picture.milliunits)
-    return place(request, _edges_for(state, view), nodes, state.policy)
+    return _search(state, request)
+
+
+def _search(state: State, request: PlacementRequest) -> Placement:
+    return search(request, state.ready_edges, state.ready_nodes, state.policy, state.site_points)
 
 
 def _largest_that_fits(wished: Picture, free: int, ladder: PictureLadder) -> Picture:
@@ -175,9 +179,14 @@ def _largest_that_fits(wished: Picture, free: int, ladder: PictureLadder) -> Pic
     return next((picture for picture in pictures if picture.milliunits <= free), pictures[-1])
 
 
-def _edges_for(state: State, view: ViewRecord) -> list[EdgeOffer]:
-    """Every ready edge; those that show the view already once it reaches as many as it can."""
-    return state.edge_offers(set(view.parents) if views.is_spread(state, view) else None)
+def _edges_for(state: State, view: ViewRecord) -> frozenset[str] | None:
+    """Any ready edge (`None`); those that show the view already once it reaches as many as it can."""
+    return frozenset(view.parents) if views.is_spread(state, view) else None
+
+
+def _has_edge_for(state: State, view: ViewRecord) -> bool:
+    among = _edges_for(state, view)
+    return any(among is None or ways.offer.edge in among for ways in state.ready_edges)
 
 
 def _claim_edge(state: State, session: SessionRecord, placement: Placement) -> None:
@@ -313,7 +322,7 @@ def resume(state: State, name: str, probes: Sequence[Probe], now: float) -> None
     """
     session = state.session(name)
     edge = state.edges.get(session.edge) if session.edge is not None else None
-    is_going = edge is not None and edge.departing and bool(_edges_for(state, state.views[session.view]))
+    is_going = edge is not None and edge.departing and _has_edge_for(state, state.views[session.view])
     is_elsewhere = edge is None or not edge.connected or is_going
     placement = _choose_edge(state, session, probes or session.probes) if is_elsewhere else None
     if session.was_connected:
@@ -331,17 +340,17 @@ def resume(state: State, name: str, probes: Sequence[Probe], now: float) -> None
 def _choose_edge(state: State, session: SessionRecord, probes: Sequence[Probe]) -> Placement:
     """The best edge for a view that is drawn already, or that is between two nodes."""
     view, room = state.views[session.view], state.rooms[session.room]
-    nodes = state.node_offers()
-    is_drawn = any(offer.node == view.node for offer in nodes)
+    is_drawn = view.node is not None and view.node in state.ready_nodes
     request = PlacementRequest(
         scene=room.scene,
         codec=view.picture.codec,
         milliunits=0,
         probes=probes,
         room_node=view.node if is_drawn else None,
+        among_edges=_edges_for(state, view),
         publishes=session.publishes,
     )
-    return place(request, _edges_for(state, view), nodes, state.policy)
+    return _search(state, request)
 
 
 def end(state: State, session: SessionRecord, reason: EndReason) -> None:

@@ -14,8 +14,9 @@ from broker.core.cascade import Limits, Parents
 from broker.core.effects import AgentKey, AgentKind, Collection, Effect, Persist
 from broker.core.ledger import Ledger
 from broker.core.picture import Picture, PictureLadder, PictureLimits
-from broker.core.placement import EdgeOffer, NodeOffer, PlacementPolicy
-from broker.core.policies import LowestLatency
+from broker.core.policies import BestValue, PlacementPolicy
+from broker.core.pools import EdgeOffer, EdgePools, NodeOffer, NodePools
+from broker.core.prices import Values
 from broker.core.refusals import Refusal, RefusalKind
 from broker.protocol import (
     AgentState,
@@ -58,6 +59,7 @@ class CoreSettings:
     """How many edges a node feeds with one view, and how many an edge; at most 64, the limit of `targets`."""
     source_lost_counts_s: float = 2.0
     """For how long an edge's word that its source is gone stands against that source, should its own line break."""
+    values: Values = field(default_factory=Values)
     picture: PictureLimits = field(default_factory=PictureLimits)
     ladder: PictureLadder = field(default_factory=PictureLadder)
 
@@ -215,7 +217,7 @@ class State:
     """Everything, with the effects that the current step has produced so far."""
 
     settings: CoreSettings = field(default_factory=CoreSettings)
-    policy: PlacementPolicy = field(default_factory=LowestLatency)
+    policy: PlacementPolicy = field(default_factory=lambda: BestValue(Values()))
     rooms: dict[str, RoomRecord] = field(default_factory=dict)
     sessions: dict[str, SessionRecord] = field(default_factory=dict)
     views: dict[str, ViewRecord] = field(default_factory=dict)
@@ -226,6 +228,59 @@ class State:
     """Why sessions that are gone ended, for those who ask; bounded."""
     last_tick: float | None = None
     effects: list[Effect] = field(default_factory=list)
+    ready_nodes: NodePools = field(default_factory=NodePools)
+    ready_edges: EdgePools = field(default_factory=EdgePools)
+    _site_points: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.ledger.on_change = self._claims_changed
+
+    def _claims_changed(self, pool: str, total: int) -> None:
+        kind, _, name = pool.partition(":")
+        if kind == "node":
+            self.ready_nodes.claimed(name, total)
+        else:
+            self.ready_edges.claimed(name, total)
+
+    def site_points(self, region: str) -> float:
+        """What drawing one unit in a region costs, in points."""
+        known = self._site_points.get(region)
+        if known is None:
+            known = self._site_points[region] = self.settings.values.site_points(region)
+        return known
+
+    def refresh(self, agent: AgentRecord) -> None:
+        """Offer an agent for placement, or no longer, as it stands now."""
+        is_ready = agent.connected and agent.state is AgentState.READY
+        match agent:
+            case NodeRecord() if is_ready:
+                self.ready_nodes.put(self._node_offer(agent))
+            case NodeRecord():
+                self.ready_nodes.drop(agent.node)
+            case EdgeRecord() if is_ready:
+                self.ready_edges.put(self._edge_offer(agent))
+            case EdgeRecord():
+                self.ready_edges.drop(agent.edge)
+
+    def _node_offer(self, node: NodeRecord) -> NodeOffer:
+        return NodeOffer(
+            node=node.node,
+            region=node.region,
+            claimed=self.ledger.claimed(node_pool(node.node)),
+            capacity=node.capacity,
+            codecs=frozenset(node.capability.codecs),
+            scenes=frozenset(scene.lower() for scene in node.capability.scenes),
+        )
+
+    def _edge_offer(self, edge: EdgeRecord) -> EdgeOffer:
+        return EdgeOffer(
+            edge=edge.edge,
+            region=edge.region,
+            viewers=self.ledger.claimed(edge_pool(edge.edge)),
+            max_viewers=edge.capacity,
+            node_rtt_ms=edge.load.node_rtt_ms,
+            takes_publishers=edge.capability.takes_publishers,
+        )
 
     def emit(self, effect: Effect) -> None:
         """Ask the shell for something."""
@@ -267,36 +322,6 @@ class State:
         self.ended[session] = reason
         while len(self.ended) > MAX_ENDED_REMEMBERED:
             self.ended.popitem(last=False)
-
-    def edge_offers(self, among: set[str] | None = None) -> list[EdgeOffer]:
-        """The edges that take new viewers, perhaps only those `among` these."""
-        return [
-            EdgeOffer(
-                edge=edge.edge,
-                region=edge.region,
-                viewers=self.ledger.claimed(edge_pool(edge.edge)),
-                max_viewers=edge.capacity,
-                node_rtt_ms=edge.load.node_rtt_ms,
-                takes_publishers=edge.capability.takes_publishers,
-            )
-            for edge in self.edges.values()
-            if edge.connected and edge.state is AgentState.READY and (among is None or edge.edge in among)
-        ]
-
-    def node_offers(self) -> list[NodeOffer]:
-        """The nodes that take new views."""
-        return [
-            NodeOffer(
-                node=node.node,
-                region=node.region,
-                claimed=self.ledger.claimed(node_pool(node.node)),
-                capacity=node.capacity,
-                codecs=frozenset(node.capability.codecs),
-                scenes=frozenset(scene.lower() for scene in node.capability.scenes),
-            )
-            for node in self.nodes.values()
-            if node.connected and node.state is AgentState.READY
-        ]
 
 
 def node_pool(node: str) -> str:

@@ -1,8 +1,8 @@
 """What must always hold of the state. Tests call `validate_state` after every step."""
 
 from broker.core import views
-from broker.core.state import RoomRecord, State, ViewRecord, edge_pool, node_pool
-from broker.protocol import Mode, SessionState
+from broker.core.state import AgentRecord, RoomRecord, State, ViewRecord, edge_pool, node_pool
+from broker.protocol import AgentState, Mode, SessionState
 
 
 class InvalidState(AssertionError):
@@ -22,6 +22,7 @@ def validate_state(state: State) -> None:
     for view in state.views.values():
         _validate_view(state, view)
     _validate_ledger(state)
+    _validate_offers(state)
 
 
 def _validate_links(state: State) -> None:
@@ -97,3 +98,13 @@ def _validate_ledger(state: State) -> None:
     for edge in state.edges.values():
         used = state.ledger.claimed(edge_pool(edge.edge))
         _require(used <= edge.capacity, f"edge {edge.edge} is overbooked: {used}")
+
+
+def _validate_offers(state: State) -> None:
+    """Placement sees the fleet as it is."""
+    ready: list[AgentRecord] = [*state.nodes.values(), *state.edges.values()]
+    ready = [agent for agent in ready if agent.connected and agent.state is AgentState.READY]
+    claimed = {str(agent.key): state.ledger.claimed(str(agent.key)) for agent in ready}
+    offered = {node_pool(offer.node): offer.claimed for offer in state.ready_nodes.offers()}
+    offered |= {edge_pool(ways.offer.edge): ways.viewers for ways in state.ready_edges}
+    _require(offered == claimed, f"placement sees {offered}, ready are {claimed}")

@@ -14,7 +14,8 @@ from broker.core import publishing
 from broker.core.cascade import Seat, Standing, plan, reach
 from broker.core.effects import AgentKey, AgentKind, Claim, Release, Send, ViewMoved
 from broker.core.picture import Picture, fit, within_budget
-from broker.core.placement import NodeOffer, PlacementRequest, usable_nodes_for
+from broker.core.placement import PlacementRequest, usable_nodes_for
+from broker.core.pools import NodeOffer
 from broker.core.refusals import Refusal
 from broker.core.state import EdgeRecord, Holding, RoomRecord, SessionRecord, State, ViewRecord, edge_pool, node_pool
 from broker.protocol import (
@@ -424,7 +425,8 @@ def place_room(state: State, room: RoomRecord) -> None:
 
 def _claim_there(state: State, node: str, homeless: list[ViewRecord]) -> None:
     """Place as many of these as fit on this node."""
-    free = next((offer.free for offer in state.node_offers() if offer.node == node), 0)
+    offer = state.ready_nodes.offer(node)
+    free = 0 if offer is None else offer.free
     views = [view for view in homeless if node not in view.excluded]
     while views:
         pictures = fit([view.wished for view in views], free, state.settings.ladder)
@@ -475,7 +477,7 @@ def _able_nodes(state: State, room: RoomRecord, views: list[ViewRecord]) -> list
         scene=room.scene, codec=views[0].picture.codec, milliunits=0, excluded_nodes=frozenset(excluded)
     )
     try:
-        return usable_nodes_for(request, [offer for offer in state.node_offers() if codecs <= offer.codecs])
+        return usable_nodes_for(request, [offer for offer in state.ready_nodes.offers() if codecs <= offer.codecs])
     except Refusal:
         return []
 

@@ -171,7 +171,7 @@ class _Cascade:
 
     async def _populate(self, edges: int, client: BrokerClient, authority: TokenAuthority) -> None:
         """Start the edges one after the other, with a participant on each, so that each is fed."""
-        await self._until(lambda: bool(self._controller.brain.state.node_offers()), "the node")
+        await self._until(lambda: NODE in self._controller.brain.state.ready_nodes, "the node")
         await client.create_room(RoomCreate(room=ROOM, mode=Mode.CONFERENCE, open=True))
         self._tokens = {
             f"edge-{number + 1}": authority.mint(AUDIENCE_EDGE, f"edge-{number + 1}", TOKEN_TTL_S, time.time())
@@ -193,8 +193,8 @@ class _Cascade:
         server = await stack.enter_async_context(started(edge, "farstage.bench.cascade_edge", *arguments))
         assert server.pid is not None
         self._pids[edge] = server.pid
-        ready = self._controller.brain.state.edge_offers
-        await self._until(lambda: any(offer.edge == edge for offer in ready()), f"{edge} at the broker")
+        ready = self._controller.brain.state.ready_edges
+        await self._until(lambda: ready.get(edge) is not None, f"{edge} at the broker")
 
     @property
     def _parents(self) -> Parents:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from broker.core.picture import PictureLimits, codec_choices, own_picture, stage_choices
 from broker.core.placement import EdgeOffer, NodeOffer, PlacementRequest, place
-from broker.core.policies import POLICIES, LeastLoaded, LowestLatency, Packed
+from broker.core.policies import POLICIES, LeastLoaded, LowestLatency, Packed, policy_named
+from broker.core.prices import Values
 from broker.core.refusals import Refusal, RefusalKind
 from broker.permissions import PERMISSIONS, Permission, permits
 from broker.protocol import Codec, H264Profile, Probe, Role, VideoCapability, Viewport
@@ -108,7 +109,7 @@ def test_policies_differ_where_they_should():
     assert chosen(request(), [edge("e")], nodes, Packed())[1] == "half"
 
 
-@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+@pytest.mark.parametrize("policy", [policy_named(name, Values()) for name in POLICIES], ids=POLICIES)
 def test_the_order_of_offers_does_not_matter(policy):
     edges, nodes = [edge("a"), edge("b"), edge("c", viewers=5)], [node("x"), node("y"), node("z", "r2")]
     answers = {

@@ -145,7 +145,7 @@ def test_capacity_holds_and_only_who_cannot_get_the_smallest_picture_is_refused(
         farm.room(room)
     for room, viewport, leaves in joins:
         wished = own_picture(viewport, farm.state.settings.picture, (Codec.VP8, None))
-        hosts = [n for n in farm.state.node_offers() if farm.state.rooms[room].node in (None, n.node)]
+        hosts = [n for n in farm.state.ready_nodes.offers() if farm.state.rooms[room].node in (None, n.node)]
         if rungs(wished, LADDER)[-1].milliunits > max(offer.free for offer in hosts):
             assert farm.refusal(room, viewport=viewport).kind is RefusalKind.FARM_FULL
             continue

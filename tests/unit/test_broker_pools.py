@@ -1,0 +1,148 @@
+"""The search over pools finds what a scan of all pairs would find, whatever the fleet went through."""
+
+import itertools
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from broker.core.placement import EdgeOffer, NodeOffer, PlacementRequest, search
+from broker.core.policies import POLICIES, guessed_trunk_rtt_ms, policy_named
+from broker.core.pools import EdgePools, NodePools
+from broker.core.prices import SitePrices, Values
+from broker.core.refusals import Refusal, RefusalKind
+from broker.protocol import Codec, Probe
+
+REGIONS = ("north", "south", "west")
+VALUES = Values(
+    sites={
+        "north": SitePrices(price_per_unit_hour=0.02),
+        "south": SitePrices(price_per_unit_hour=0.2, grams_co2_per_kwh=600.0),
+    }
+)
+
+nodes_strategy = st.lists(
+    st.builds(
+        lambda region, capacity, claimed, scenes, codecs: (region, capacity, min(claimed, capacity), scenes, codecs),
+        st.sampled_from(REGIONS),
+        st.sampled_from([0, 1000, 4000]),
+        st.integers(0, 4).map(lambda units: units * 500),
+        st.sampled_from([frozenset({"campus"}), frozenset({"campus", "hall"})]),
+        st.sampled_from([frozenset({Codec.H264}), frozenset(Codec)]),
+    ),
+    max_size=8,
+)
+edges_strategy = st.lists(
+    st.tuples(st.sampled_from(REGIONS), st.integers(0, 3), st.dictionaries(st.sampled_from(REGIONS), st.floats(0, 90))),
+    max_size=5,
+)
+probes_strategy = st.dictionaries(
+    st.integers(0, 4),
+    st.builds(lambda rtt, jitter, loss: (rtt, jitter, loss), st.floats(0, 300), st.floats(0, 20), st.floats(0, 0.2)),
+)
+
+
+def fleet(nodes, edges) -> tuple[list[EdgeOffer], list[NodeOffer]]:
+    node_offers = [
+        NodeOffer(node=f"n{i}", region=region, claimed=claimed, capacity=capacity, codecs=codecs, scenes=scenes)
+        for i, (region, capacity, claimed, scenes, codecs) in enumerate(nodes)
+    ]
+    edge_offers = [
+        EdgeOffer(
+            edge=f"e{i}",
+            region=region,
+            viewers=viewers,
+            max_viewers=3,
+            node_rtt_ms={n.node: rtt[n.region] for n in node_offers if n.region in rtt},
+        )
+        for i, (region, viewers, rtt) in enumerate(edges)
+    ]
+    return edge_offers, node_offers
+
+
+def scanned(request: PlacementRequest, edges, nodes, policy) -> float | None:
+    """The least cost over all pairs."""
+    probes = {probe.edge: probe for probe in request.probes}
+    costs = []
+    for edge, node in itertools.product(edges, nodes):
+        fits = node.free >= request.milliunits and request.codec in node.codecs and request.scene in node.scenes
+        if edge.viewers >= edge.max_viewers or not fits or node.node in request.excluded_nodes:
+            continue
+        probe = probes.get(edge.edge)
+        trunk = edge.node_rtt_ms.get(node.node, guessed_trunk_rtt_ms(edge.region, node.region))
+        if (probe.rtt_ms if probe else 0.0) + trunk > request.latency_cap_ms:
+            continue
+        line = policy.line(probe, edge.load_ratio)
+        costs.append(policy.cost(line, trunk, node.load_ratio, VALUES.site_points(node.region)))
+    return min(costs, default=None)
+
+
+@settings(max_examples=300)
+@given(
+    nodes_strategy,
+    edges_strategy,
+    probes_strategy,
+    st.sampled_from(POLICIES),
+    st.sampled_from([500, 1000, 3000]),
+    st.sampled_from(["campus", "hall"]),
+    st.sets(st.integers(0, 7).map(lambda i: f"n{i}"), max_size=2),
+    st.sampled_from([math.inf, 60.0]),
+)
+def test_the_search_finds_the_exact_minimum(nodes, edges, probes, name, milliunits, scene, excluded, cap_ms):
+    policy = policy_named(name, VALUES)
+    edge_offers, node_offers = fleet(nodes, edges)
+    request = PlacementRequest(
+        scene=scene,
+        codec=Codec.VP8,
+        milliunits=milliunits,
+        probes=[Probe(edge=f"e{i}", rtt_ms=r, jitter_ms=j, loss=lost) for i, (r, j, lost) in probes.items()],
+        excluded_nodes=frozenset(excluded),
+        latency_cap_ms=cap_ms,
+    )
+    least = scanned(request, edge_offers, node_offers, policy)
+    if least is None:
+        with pytest.raises(Refusal):
+            search(request, EdgePools(edge_offers), NodePools(node_offers), policy, VALUES.site_points)
+    else:
+        found = search(request, EdgePools(edge_offers), NodePools(node_offers), policy, VALUES.site_points)
+        assert found.cost == pytest.approx(least)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(-1, 4)), max_size=60))
+def test_the_least_loaded_node_is_found_whatever_came_and_went(changes):
+    pools, truth = NodePools(), {}
+    for number, claimed in changes:
+        node = f"n{number}"
+        if claimed < 0:
+            pools.drop(node)
+            truth.pop(node, None)
+        elif node in truth:
+            pools.claimed(node, claimed)
+            truth[node] = claimed
+        else:
+            offer = NodeOffer(
+                node=node, region="r", claimed=claimed, capacity=4, codecs=frozenset(Codec), scenes=frozenset()
+            )
+            pools.put(offer)
+            truth[node] = claimed
+        least = min(((amount, name) for name, amount in truth.items()), default=None)
+        assert [pool.least() for pool in pools] == ([least] if least else [])
+        assert {offer.node: offer.claimed for offer in pools.offers()} == truth
+
+
+def test_a_node_beyond_the_rooms_latency_cap_is_refused_as_too_far():
+    edge_offers, node_offers = fleet(
+        [("north", 4000, 0, frozenset({"campus"}), frozenset(Codec))], [("south", 0, {"north": 50.0})]
+    )
+    request = PlacementRequest(
+        scene="campus",
+        codec=Codec.H264,
+        milliunits=1000,
+        probes=[Probe(edge="e0", rtt_ms=20.0)],
+        latency_cap_ms=60.0,
+    )
+    with pytest.raises(Refusal) as caught:
+        search(request, EdgePools(edge_offers), NodePools(node_offers), policy_named("best_value", VALUES), lambda _: 0)
+    assert caught.value.kind is RefusalKind.TOO_FAR
+    assert "60 ms" in caught.value.detail
