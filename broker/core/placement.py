@@ -6,21 +6,22 @@ is free. The answer is the exact minimum: a region is left out only when nothing
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
 from msgspec import Struct, structs
 
 from broker.core.policies import LineCost, PlacementPolicy
-from broker.core.pools import EdgeOffer, EdgePools, EdgeWays, NodeOffer, NodePools, Pool
+from broker.core.pools import Fit, NodeOffer, NodePools, Region, Wanted
+from broker.core.quality import UNKNOWN_RTT_MS
 from broker.core.refusals import Refusal, RefusalKind
+from broker.core.ways import EdgeOffer, EdgePools, ReadyEdge, SitePoints, Vantage
 from broker.protocol import Codec, Probe
 
 __all__ = ["EdgeOffer", "NodeOffer", "Placement", "PlacementRequest", "largest_free", "place", "search"]
 
 RETRY_WHEN_FULL_S = 10.0
 RETRY_WHEN_ABSENT_S = 5.0
-
-SitePoints = Callable[[str], float]
 
 
 class PlacementRequest(Struct, frozen=True, kw_only=True):
@@ -50,10 +51,6 @@ class Placement(Struct, frozen=True, kw_only=True):
     cost: float
 
 
-_NOTHING = (math.inf, "", "")
-_Best = tuple[float, str, str]
-
-
 def place(
     request: PlacementRequest,
     edges: Iterable[EdgeOffer],
@@ -73,113 +70,136 @@ def search(
     site_points: SitePoints,
 ) -> Placement:
     """The cheapest pair that can serve the request; raises `Refusal` saying what is missing."""
-    probes = {probe.edge: probe for probe in request.probes}
-    best = _NOTHING
-    for ways in _usable_edges(request, edges, probes):
-        probe = probes.get(ways.offer.edge)
-        line = policy.line(probe, ways.viewers / ways.offer.max_viewers)
-        rtt_ms = 0.0 if probe is None else probe.rtt_ms
-        if request.room_node is not None:
-            best = min(best, _at_home(request, ways, nodes, policy, line, rtt_ms, site_points))
-        else:
-            best = _over_regions(request, ways, nodes, policy, line, rtt_ms, site_points, best)
-    if best is _NOTHING:
+    searching = _Search(request, nodes, policy, site_points)
+    probes = sorted(request.probes, key=_rtt_ms)
+    for probe in probes:
+        edge = edges.get(probe.edge)
+        if edge is not None and searching.takes(edge):
+            searching.behind(edge, probe)
+    assumed = _assumed(probes)
+    measured = {probe.edge for probe in probes}
+    for vantage in edges.vantages:
+        if searching.may_gain_in(vantage, assumed):
+            for edge in vantage.edges.values():
+                if edge.edge not in measured and searching.takes(edge):
+                    searching.behind(edge, assumed)
+    if not searching.node:
         raise _explained(request, edges, nodes)
-    return Placement(edge=best[1], node=best[2], cost=best[0])
+    return Placement(edge=searching.edge, node=searching.node, cost=searching.cost)
 
 
-def _usable_edges(request: PlacementRequest, edges: EdgePools, probes: dict[str, Probe]) -> Iterator[EdgeWays]:
-    """Those that were measured first: the better the best is known, the earlier the rest is left out."""
-    measured = [known for name in probes if (known := edges.get(name)) is not None]
-    for ways in measured:
-        if _takes(request, ways):
-            yield ways
-    for ways in edges:
-        if ways.offer.edge not in probes and _takes(request, ways):
-            yield ways
+def _assumed(probes: Sequence[Probe]) -> Probe | None:
+    """The line to an edge that the client has not measured, from those it has, the nearest first; `None`: unknown.
 
-
-def _takes(request: PlacementRequest, ways: EdgeWays) -> bool:
-    return ways.viewers < ways.offer.max_viewers and _may_serve(request, ways)
-
-
-def _may_serve(request: PlacementRequest, ways: EdgeWays) -> bool:
-    name = ways.offer.edge
-    return (
-        name not in request.excluded_edges
-        and (request.among_edges is None or name in request.among_edges)
-        and (ways.offer.takes_publishers or not request.publishes)
-    )
-
-
-def _at_home(
-    request: PlacementRequest,
-    ways: EdgeWays,
-    nodes: NodePools,
-    policy: PlacementPolicy,
-    line: LineCost,
-    rtt_ms: float,
-    site_points: SitePoints,
-) -> _Best:
-    """The room's own node behind this edge."""
-    node = nodes.offer(str(request.room_node))
-    if node is None or not _is_able(request, node) or node.free < request.milliunits:
-        return _NOTHING
-    trunk_rtt_ms = ways.trunk_rtt_ms(node)
-    if rtt_ms + trunk_rtt_ms > request.latency_cap_ms:
-        return _NOTHING
-    cost = policy.cost(line, trunk_rtt_ms, node.load_ratio, site_points(node.region))
-    return cost, ways.offer.edge, node.node
-
-
-def _over_regions(
-    request: PlacementRequest,
-    ways: EdgeWays,
-    nodes: NodePools,
-    policy: PlacementPolicy,
-    line: LineCost,
-    rtt_ms: float,
-    site_points: SitePoints,
-    best: _Best,
-) -> _Best:
-    """The best pair of this edge and any node, if it is better than `best`; regions from near to far."""
-    edge, cost_of, regions = ways.offer.edge, policy.cost, nodes.regions
-    fullest_load = 1.0 if policy.packs else 0.0
-    for trunk_rtt_ms, region, cheapest in ways.ways(nodes, site_points):
-        if cost_of(line, trunk_rtt_ms, fullest_load, cheapest) > best[0]:
-            break
-        if rtt_ms + trunk_rtt_ms > request.latency_cap_ms:
-            break
-        points = site_points(region)
-        for pool in regions[region]:
-            found = _first_fitting(request, pool, packs=policy.packs)
-            if found is not None:
-                capacity = pool.kind.capacity
-                cost = cost_of(line, trunk_rtt_ms, found[0] / capacity if capacity else 1.0, points)
-                if cost < best[0] or (cost == best[0] and (edge, found[1]) < best[1:]):
-                    best = cost, edge, found[1]
-    return best
-
-
-def _first_fitting(request: PlacementRequest, pool: Pool, *, packs: bool) -> tuple[int, str] | None:
-    """The node of a pool that the policy likes best among those with room."""
-    kind = pool.kind
-    if request.codec not in kind.codecs or request.scene.lower() not in kind.scenes:
+    One bad measurement may be that edge's fault. Where two were made, the second best tells of the client's own line,
+    and an edge that was not even worth measuring is no nearer.
+    """
+    if len(probes) < 2:
         return None
-    most = kind.capacity - request.milliunits
-    if not packs and not request.excluded_nodes:
-        top = pool.least()
-        return top if top is not None and top[0] <= most else None
-    ranked = pool.ranked(request.excluded_nodes, fullest_first=packs)
-    return next((entry for entry in ranked if entry[0] <= most), None)
+    second = probes[1]
+    return second if second.rtt_ms > UNKNOWN_RTT_MS else structs.replace(second, rtt_ms=UNKNOWN_RTT_MS)
+
+
+_rtt_ms = attrgetter("rtt_ms")
+
+
+class _Search:
+    """The best pair so far: `node` on `edge` at `cost`."""
+
+    def __init__(
+        self, request: PlacementRequest, nodes: NodePools, policy: PlacementPolicy, site_points: SitePoints
+    ) -> None:
+        self.edge = self.node = ""
+        self.cost = math.inf
+        self._request = request
+        self._nodes = nodes
+        self._policy = policy
+        self._site_points = site_points
+        self._wanted = Wanted(request.codec, request.scene, request.milliunits)
+        self._least_load = 1.0 if policy.packs else 0.0
+        """Load of the node that the policy likes best."""
+        self._least_unmeasured: float | None = None
+        """What a pair with an edge that the client has not measured costs at least."""
+        self._lines: dict[str, tuple[float, float, float]] = {}
+        """A line to each region that was looked at, and the longest trunk that may follow it."""
+        self._latency_cap_ms = request.latency_cap_ms
+        self._is_free = request.room_node is None
+        self._is_plain = not policy.packs and not request.excluded_nodes
+        self._any_edge = not request.excluded_edges and request.among_edges is None and not request.publishes
+
+    def takes(self, edge: ReadyEdge) -> bool:
+        """Whether this edge has a place and may serve."""
+        return edge.viewers < edge.max_viewers and (self._any_edge or _may_serve(self._request, edge))
+
+    def may_gain_in(self, vantage: Vantage, assumed: Probe | None) -> bool:
+        """Whether a pair with an edge of this region that the client has not measured could be better than the best."""
+        if self._least_unmeasured is None:
+            line = self._policy.line(assumed, 0.0)
+            for way in vantage.ways(self._nodes, self._site_points)[:1]:
+                self._least_unmeasured = self._policy.cost(line, 0.0, self._least_load, way.cheapest)
+        return self._least_unmeasured is not None and self._least_unmeasured <= self.cost
+
+    def behind(self, edge: ReadyEdge, probe: Probe | None) -> None:
+        """Look at the pairs with this edge, unless another edge of its region has a line that is no worse."""
+        line = self._policy.line(probe, edge.viewers / edge.max_viewers)
+        most_trunk_ms = self._latency_cap_ms - (0.0 if probe is None else probe.rtt_ms)
+        vantage = edge.vantage.name
+        known = self._lines.get(vantage)
+        if known is not None and known[0] < line[0] and known[1] <= line[1] and known[2] >= most_trunk_ms:
+            return
+        self._lines[vantage] = (*line, most_trunk_ms)
+        if self._is_free:
+            self._over_regions(edge, line, most_trunk_ms)
+        else:
+            self._at_home(edge, line, most_trunk_ms)
+
+    def _over_regions(self, edge: ReadyEdge, line: LineCost, most_trunk_ms: float) -> None:
+        """From near to far, until nothing farther could be better."""
+        cost_of, least_load, wanted, is_plain = self._policy.cost, self._least_load, self._wanted, self._is_plain
+        for trunk_rtt_ms, region, points, cheapest in edge.vantage.ways(self._nodes, self._site_points):
+            if trunk_rtt_ms > most_trunk_ms or cost_of(line, trunk_rtt_ms, least_load, cheapest) > self.cost:
+                return
+            fit = region.fit(wanted) if is_plain else self._scan(region)
+            if fit is not None:
+                cost = cost_of(line, trunk_rtt_ms, fit[0], points + region.scarcity)
+                if cost <= self.cost:
+                    self._take(cost, edge.edge, fit[1])
+
+    def _scan(self, region: Region) -> Fit | None:
+        return region.scan(self._wanted, self._request.excluded_nodes, fullest=self._policy.packs)
+
+    def _take(self, cost: float, edge: str, node: str) -> None:
+        """Take a pair that is at least as good; of equals the first by name."""
+        if cost < self.cost or (edge, node) < (self.edge, self.node):
+            self.cost, self.edge, self.node = cost, edge, node
+
+    def _at_home(self, edge: ReadyEdge, line: LineCost, most_trunk_ms: float) -> None:
+        """The room's own node."""
+        node = self._nodes.offer(str(self._request.room_node))
+        if node is None or not _is_able(self._request, node) or node.free < self._request.milliunits:
+            return
+        trunk_rtt_ms = edge.trunk_rtt_ms(node)
+        if trunk_rtt_ms <= most_trunk_ms:
+            points = self._site_points(node.region) + self._nodes.regions[node.region].scarcity
+            cost = self._policy.cost(line, trunk_rtt_ms, node.load_ratio, points)
+            if cost <= self.cost:
+                self._take(cost, edge.edge, node.node)
+
+
+def _may_serve(request: PlacementRequest, edge: ReadyEdge) -> bool:
+    return (
+        edge.edge not in request.excluded_edges
+        and (request.among_edges is None or edge.edge in request.among_edges)
+        and (edge.takes_publishers or not request.publishes)
+    )
 
 
 def _explained(request: PlacementRequest, edges: EdgePools, nodes: NodePools) -> Refusal:
     """Why nothing was found."""
     whom = "publishers" if request.publishes else "viewers"
-    if not any(_may_serve(request, ways) for ways in edges):
+    if not any(_may_serve(request, edge) for edge in edges):
         return Refusal(RefusalKind.NO_EDGE, f"no edge is ready to take {whom}", RETRY_WHEN_ABSENT_S)
-    if not any(_takes(request, ways) for ways in edges):
+    if not any(edge.viewers < edge.max_viewers and _may_serve(request, edge) for edge in edges):
         return Refusal(RefusalKind.FARM_FULL, "every edge has as many viewers as it can take", RETRY_WHEN_FULL_S)
     try:
         usable_nodes_for(request, nodes.offers())
@@ -216,9 +236,9 @@ def largest_free(request: PlacementRequest, nodes: NodePools) -> int:
     if request.room_node is not None:
         node = nodes.offer(request.room_node)
         return node.free if node is not None and _is_able(request, node) else 0
-    free_of_charge = structs.replace(request, milliunits=0)
-    found = ((pool, _first_fitting(free_of_charge, pool, packs=False)) for pool in nodes)
-    return max((pool.kind.capacity - entry[0] for pool, entry in found if entry is not None), default=0)
+    wanted = Wanted(request.codec, request.scene, 0)
+    least = ((pool, pool.least(request.excluded_nodes)) for pool in nodes if pool.can(wanted))
+    return max((pool.kind.capacity - top[0] for pool, top in least if top is not None), default=0)
 
 
 def _is_able(request: PlacementRequest, node: NodeOffer) -> bool:

@@ -5,7 +5,8 @@ behind the same line. Cost must never fall as the trunk gets longer or the edge 
 `packs`, as the node gets fuller: that is what lets the search stop early (`broker.core.pools`).
 """
 
-from typing import NamedTuple, Protocol
+from math import pow
+from typing import Protocol
 
 from broker.core.prices import Values
 from broker.core.quality import UNKNOWN_RTT_MS
@@ -20,11 +21,8 @@ LOAD_PENALTY_MS = 20.0
 """Cost of a full node or edge; it grows with the square of the load, so half-full machines are nearly free."""
 
 
-class LineCost(NamedTuple):
-    """What a client's line to an edge costs: delay, which a trunk adds to, and the rest in the policy's own measure."""
-
-    delay_ms: float
-    rest: float
+LineCost = tuple[float, float]
+"""What a client's line to an edge costs: delay in ms, which a trunk adds to, and the rest in the policy's measure."""
 
 
 class PlacementPolicy(Protocol):
@@ -61,11 +59,11 @@ class LowestLatency:
 
     def line(self, probe: Probe | None, edge_load: float) -> LineCost:
         """Milliseconds, with load as an equivalent."""
-        return LineCost(line_ms(probe), LOAD_PENALTY_MS * edge_load**2)
+        return (line_ms(probe), LOAD_PENALTY_MS * edge_load**2)
 
     def cost(self, line: LineCost, trunk_rtt_ms: float, node_load: float, site_points: float) -> float:
         """Milliseconds or their equivalent."""
-        return line.delay_ms + trunk_rtt_ms + line.rest + LOAD_PENALTY_MS * node_load * node_load
+        return line[0] + trunk_rtt_ms + line[1] + LOAD_PENALTY_MS * node_load * node_load
 
 
 class LeastLoaded:
@@ -76,11 +74,11 @@ class LeastLoaded:
 
     def line(self, probe: Probe | None, edge_load: float) -> LineCost:
         """Load first: a whole load ratio weighs ten seconds."""
-        return LineCost(line_ms(probe), 10_000.0 * edge_load)
+        return (line_ms(probe), 10_000.0 * edge_load)
 
     def cost(self, line: LineCost, trunk_rtt_ms: float, node_load: float, site_points: float) -> float:
         """Load first."""
-        return line.delay_ms + trunk_rtt_ms + line.rest + 10_000.0 * node_load
+        return line[0] + trunk_rtt_ms + line[1] + 10_000.0 * node_load
 
 
 class Packed:
@@ -91,11 +89,11 @@ class Packed:
 
     def line(self, probe: Probe | None, edge_load: float) -> LineCost:
         """Latency alone."""
-        return LineCost(line_ms(probe), 0.0)
+        return (line_ms(probe), 0.0)
 
     def cost(self, line: LineCost, trunk_rtt_ms: float, node_load: float, site_points: float) -> float:
         """Latency, less up to 20 ms for a node that is nearly full."""
-        return line.delay_ms + trunk_rtt_ms + LOAD_PENALTY_MS * (1.0 - node_load)
+        return line[0] + trunk_rtt_ms + LOAD_PENALTY_MS * (1.0 - node_load)
 
 
 class BestValue:
@@ -106,21 +104,24 @@ class BestValue:
 
     def __init__(self, values: Values) -> None:
         self._model = values.model
-        self._frame_ms = self._model.load_delay_ms(1.0)
+        self._full_node_ms = values.model.load_delay_ms(1.0)
+        self._unbearable_ms, self._power = values.model.unbearable_ms, values.model.delay_power
+        self._jitter_weight = values.model.jitter_weight
 
     def line(self, probe: Probe | None, edge_load: float) -> LineCost:
         """Delay, and points for losses and want of bandwidth; a fuller edge breaks ties."""
         tie = 0.1 * edge_load
         if probe is None:
-            return LineCost(UNKNOWN_RTT_MS, tie)
-        model = self._model
-        lost = model.line_impairment(probe.loss, probe.bandwidth_bps)
-        return LineCost(model.line_delay_ms(probe.rtt_ms, probe.jitter_ms), lost + tie)
+            return UNKNOWN_RTT_MS, tie
+        if probe.loss or probe.bandwidth_bps is not None:
+            tie += self._model.line_impairment(probe.loss, probe.bandwidth_bps)
+        return probe.rtt_ms + self._jitter_weight * probe.jitter_ms, tie
 
     def cost(self, line: LineCost, trunk_rtt_ms: float, node_load: float, site_points: float) -> float:
-        """Points."""
-        delay_ms = line.delay_ms + trunk_rtt_ms + self._frame_ms * node_load * node_load
-        return self._model.delay_impairment(delay_ms) + line.rest + site_points
+        """Points. `QualityModel.delay_impairment` is written out, as a decision asks for it thirty times."""
+        delay_ms = line[0] + trunk_rtt_ms + self._full_node_ms * node_load * node_load
+        felt = pow(delay_ms / self._unbearable_ms, self._power)
+        return 100.0 * felt / (1.0 + felt) + line[1] + site_points
 
 
 POLICIES = ("best_value", "least_loaded", "lowest_latency", "packed")

@@ -1,4 +1,4 @@
-"""The fleet as placement sees it: ready nodes in heaps by region, ready edges with their way to each region.
+"""The nodes as placement sees them: those that take new views, in heaps by region.
 
 Nodes of one region that have the same capacity, codecs and scenes are equals: they form a pool, of which only the
 least loaded matters. So a decision looks at a few pools, not at ten thousand nodes. What is claimed counts at once,
@@ -6,32 +6,18 @@ also while the store has not answered yet (in-flight correction): the ledger tel
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
-from broker.core.policies import guessed_trunk_rtt_ms
 from broker.protocol import Codec
 
+SCARCITY_POINTS = 5.0
+"""Points for a place in a region that is full; they rise with the square of its load. Who comes early leaves room in a
+region that others will need more: the price that the best assignment in hindsight would put on it, guessed."""
 _STALE_FACTOR = 4
 """A heap with this many times more entries than its pool has nodes is built anew."""
-
-
-class EdgeOffer(Struct, frozen=True, kw_only=True):
-    """An edge that is alive and not draining. `node_rtt_ms` by node; nodes it has no trunk to are absent."""
-
-    edge: str
-    region: str
-    viewers: int
-    max_viewers: int
-    node_rtt_ms: dict[str, float]
-    takes_publishers: bool = False
-
-    @property
-    def load_ratio(self) -> float:
-        """Share of its places taken."""
-        return self.viewers / self.max_viewers
 
 
 class NodeOffer(Struct, frozen=True, kw_only=True):
@@ -80,9 +66,11 @@ class Pool:
             self._heap = [(amount, name) for name, amount in self.members.items()]
             heapq.heapify(self._heap)
 
-    def least(self) -> tuple[int, str] | None:
-        """The least claimed milliunits and the node that has them; `None` if there is no node."""
+    def least(self, excluded: frozenset[str] = frozenset()) -> tuple[int, str] | None:
+        """The least claimed milliunits and the node that has them, but these; `None` if there is no node."""
         heap, members = self._heap, self.members
+        if excluded:
+            return min(((amount, node) for node, amount in members.items() if node not in excluded), default=None)
         while heap:
             top = heap[0]
             if members.get(top[1]) == top[0]:
@@ -90,10 +78,75 @@ class Pool:
             heapq.heappop(heap)
         return None
 
-    def ranked(self, excluded: frozenset[str], *, fullest_first: bool) -> list[tuple[int, str]]:
-        """All nodes but these, by load; a scan."""
-        nodes = [(amount, name) for name, amount in self.members.items() if name not in excluded]
-        return sorted(nodes, key=lambda entry: (-entry[0], entry[1])) if fullest_first else sorted(nodes)
+    def can(self, wanted: "Wanted") -> bool:
+        """Whether its nodes encode and show what is wanted."""
+        return wanted.codec in self.kind.codecs and wanted.scene in self.kind.scenes
+
+
+class Wanted:
+    """What a node must have: a codec, a scene in lower case, so many free milliunits. `key` stands for all three."""
+
+    __slots__ = ("codec", "key", "milliunits", "scene")
+
+    def __init__(self, codec: Codec, scene: str, milliunits: int) -> None:
+        self.codec, self.scene, self.milliunits = codec, scene.lower(), milliunits
+        self.key = f"{codec.value} {milliunits} {self.scene}"
+
+
+class Fit(NamedTuple):
+    """A node that has it, and what share of the node is claimed."""
+
+    load: float
+    node: str
+
+
+class Region:
+    """The ready nodes of one region. `scarcity`: points for taking a place here, by how full it is."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.pools: list[Pool] = []
+        self.scarcity = 0.0
+        self._claimed = self._capacity = 0
+        self._fits: dict[str, Fit | None] = {}
+
+    def count(self, claimed: int, capacity: int = 0) -> None:
+        """So much more is claimed, and so much more there is."""
+        self._claimed += claimed
+        self._capacity += capacity
+        load = self._claimed / self._capacity if self._capacity else 1.0
+        self.scarcity = SCARCITY_POINTS * load * load
+        self._fits.clear()
+
+    def fit(self, wanted: Wanted) -> Fit | None:
+        """The least loaded node that has what is wanted."""
+        try:
+            return self._fits[wanted.key]
+        except KeyError:
+            found = self._fits[wanted.key] = min(self._each_pools_least(wanted), default=None)
+            return found
+
+    def _each_pools_least(self, wanted: Wanted) -> Iterator[Fit]:
+        for pool in self.pools:
+            top = pool.least() if pool.can(wanted) else None
+            if top is not None and top[0] <= pool.kind.capacity - wanted.milliunits:
+                yield Fit(_load(top[0], pool.kind.capacity), top[1])
+
+    def scan(self, wanted: Wanted, excluded: frozenset[str], *, fullest: bool) -> Fit | None:
+        """The least loaded node but these that has what is wanted, or the fullest one: a scan of all."""
+        fits = [
+            Fit(_load(amount, pool.kind.capacity), node)
+            for pool in self.pools
+            if pool.can(wanted)
+            for node, amount in pool.members.items()
+            if node not in excluded and amount <= pool.kind.capacity - wanted.milliunits
+        ]
+        return min(fits, key=lambda fit: (-fit.load if fullest else fit.load, fit.node), default=None)
+
+
+def _load(claimed: int, capacity: int) -> float:
+    """Share claimed; a node without capacity is full."""
+    return claimed / capacity if capacity else 1.0
 
 
 class NodePools:
@@ -102,7 +155,9 @@ class NodePools:
     def __init__(self, offers: Iterable[NodeOffer] = ()) -> None:
         self._pools: dict[PoolKind, Pool] = {}
         self._pool_of: dict[str, Pool] = {}
-        self._by_region: dict[str, list[Pool]] = {}
+        self._regions: dict[str, Region] = {}
+        self.version = 0
+        """Rises when a region appears or disappears."""
         for offer in offers:
             self.put(offer)
 
@@ -110,34 +165,43 @@ class NodePools:
         """A node takes views, as told here."""
         kind = PoolKind(offer.region, offer.capacity, offer.codecs, offer.scenes)
         former = self._pool_of.get(offer.node)
-        if former is not None and former.kind != kind:
-            self.drop(offer.node)
-        elif former is not None and former.members[offer.node] == offer.claimed:
+        if former is not None and former.kind == kind:
+            self.claimed(offer.node, offer.claimed)
             return
-        pool = self._pools.get(kind)
-        if pool is None:
-            pool = self._pools[kind] = Pool(kind)
-            self._by_region.setdefault(offer.region, []).append(pool)
+        if former is not None:
+            self.drop(offer.node)
+        pool = self._pools.get(kind) or self._new_pool(kind)
         self._pool_of[offer.node] = pool
         pool.put(offer.node, offer.claimed)
+        self._regions[kind.region].count(offer.claimed, kind.capacity)
+
+    def _new_pool(self, kind: PoolKind) -> Pool:
+        pool = self._pools[kind] = Pool(kind)
+        if kind.region not in self._regions:
+            self._regions[kind.region] = Region(kind.region)
+            self.version += 1
+        self._regions[kind.region].pools.append(pool)
+        return pool
 
     def drop(self, node: str) -> None:
         """A node takes no views any more."""
         pool = self._pool_of.pop(node, None)
         if pool is None:
             return
-        del pool.members[node]
+        kind, region = pool.kind, self._regions[pool.kind.region]
+        region.count(-pool.members.pop(node), -kind.capacity)
         if not pool.members:
-            kind = pool.kind
             del self._pools[kind]
-            self._by_region[kind.region].remove(pool)
-            if not self._by_region[kind.region]:
-                del self._by_region[kind.region]
+            region.pools.remove(pool)
+        if not region.pools:
+            del self._regions[kind.region]
+            self.version += 1
 
     def claimed(self, node: str, amount: int) -> None:
         """So much of a node is claimed now; one that is not here stays away."""
         pool = self._pool_of.get(node)
         if pool is not None and pool.members[node] != amount:
+            self._regions[pool.kind.region].count(amount - pool.members[node])
             pool.put(node, amount)
 
     def __contains__(self, node: str) -> bool:
@@ -147,9 +211,9 @@ class NodePools:
         return iter(self._pools.values())
 
     @property
-    def regions(self) -> Mapping[str, list[Pool]]:
-        """Pools by region; regions without a ready node are absent."""
-        return self._by_region
+    def regions(self) -> Mapping[str, Region]:
+        """By name; regions without a ready node are absent."""
+        return self._regions
 
     def offer(self, node: str) -> NodeOffer | None:
         """A node as it stands, if it is ready."""
@@ -171,89 +235,3 @@ def _offer(pool: Pool, node: str) -> NodeOffer:
         codecs=kind.codecs,
         scenes=kind.scenes,
     )
-
-
-class Way(NamedTuple):
-    """From an edge to a region. `cheapest` are the least site points of this region and all that are farther."""
-
-    trunk_rtt_ms: float
-    region: str
-    cheapest: float
-
-
-class EdgeWays:
-    """One ready edge: its load, and its ways to the regions of nodes, the nearest first."""
-
-    def __init__(self, offer: EdgeOffer) -> None:
-        self.offer = offer
-        self.viewers = offer.viewers
-        self._ways: list[Way] = []
-        self._known: tuple[str, ...] = ()
-
-    @property
-    def load_ratio(self) -> float:
-        """Share of its places taken."""
-        return self.viewers / self.offer.max_viewers
-
-    def ways(self, pools: NodePools, site_points: Callable[[str], float]) -> list[Way]:
-        """The regions that have ready nodes."""
-        regions = pools.regions
-        if len(self._known) != len(regions) or any(region not in regions for region in self._known):
-            self._known = tuple(sorted(regions))
-            self._ways = self._ranked(pools, site_points)
-        return self._ways
-
-    def _ranked(self, pools: NodePools, site_points: Callable[[str], float]) -> list[Way]:
-        measured: dict[str, float] = {}
-        for node, rtt_ms in self.offer.node_rtt_ms.items():
-            known = pools.offer(node)
-            if known is not None:
-                measured[known.region] = min(rtt_ms, measured.get(known.region, rtt_ms))
-        own = self.offer.region
-        reach = [(measured.get(region, guessed_trunk_rtt_ms(own, region)), region) for region in self._known]
-        ways, cheapest = [], float("inf")
-        for rtt_ms, region in sorted(reach, reverse=True):
-            cheapest = min(cheapest, site_points(region))
-            ways.append(Way(rtt_ms, region, cheapest))
-        return ways[::-1]
-
-    def trunk_rtt_ms(self, node: NodeOffer) -> float:
-        """Round trip to this very node: as measured on the trunk, else guessed from the regions."""
-        measured = self.offer.node_rtt_ms.get(node.node)
-        return guessed_trunk_rtt_ms(self.offer.region, node.region) if measured is None else measured
-
-
-class EdgePools:
-    """All ready edges."""
-
-    def __init__(self, offers: Iterable[EdgeOffer] = ()) -> None:
-        self._edges: dict[str, EdgeWays] = {}
-        for offer in offers:
-            self.put(offer)
-
-    def put(self, offer: EdgeOffer) -> None:
-        """An edge takes viewers, as told here."""
-        known = self._edges.get(offer.edge)
-        if known is not None and known.offer == structs.replace(offer, viewers=known.offer.viewers):
-            known.viewers = offer.viewers
-        else:
-            self._edges[offer.edge] = EdgeWays(offer)
-
-    def drop(self, edge: str) -> None:
-        """An edge takes no viewers any more."""
-        self._edges.pop(edge, None)
-
-    def claimed(self, edge: str, viewers: int) -> None:
-        """So many places of an edge are taken now."""
-        if (known := self._edges.get(edge)) is not None:
-            known.viewers = viewers
-
-    def get(self, edge: str) -> EdgeWays | None:
-        """An edge, if it is ready."""
-        return self._edges.get(edge)
-
-    def __iter__(self) -> Iterator[EdgeWays]:
-        return iter(self._edges.values())
-
-    def __len__(self) -> int:
-        return len(self._edges)

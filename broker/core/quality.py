@@ -47,6 +47,8 @@ class QualityModel(Struct, frozen=True, kw_only=True):
     """Milliseconds of waiting for each millisecond of jitter."""
     loss_rate: float = 6.0
     """1 % lost costs about 6 points, 5 % a quarter of all."""
+    full_node_frames: float = 0.25
+    """How much of a frame a view waits for the others of its tick on a full node; encoders overlap with drawing."""
     wanted_bps: float = 3_300_000.0
     """What a clean 1280x720 picture at 30 frames/s takes."""
     points_per_halving: float = 10.0
@@ -71,8 +73,8 @@ class QualityModel(Struct, frozen=True, kw_only=True):
         return lost + self.points_per_halving * math.log2(self.wanted_bps / max(bandwidth_bps, 1.0))
 
     def load_delay_ms(self, node_load: float, fps: float = 30.0) -> float:
-        """How long a view waits for the others of a tick: up to a frame on a full node, little on a half-full one."""
-        return 1_000.0 / fps * node_load * node_load
+        """How long a view waits for the others of its tick; little on a half-full node."""
+        return 1_000.0 / fps * self.full_node_frames * node_load * node_load
 
     def quality(self, path: Path) -> float:
         """The expected quality, 0 to 100."""

@@ -186,7 +186,7 @@ def _edges_for(state: State, view: ViewRecord) -> frozenset[str] | None:
 
 def _has_edge_for(state: State, view: ViewRecord) -> bool:
     among = _edges_for(state, view)
-    return any(among is None or ways.offer.edge in among for ways in state.ready_edges)
+    return any(among is None or edge.edge in among for edge in state.ready_edges)
 
 
 def _claim_edge(state: State, session: SessionRecord, placement: Placement) -> None:

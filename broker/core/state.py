@@ -15,9 +15,10 @@ from broker.core.effects import AgentKey, AgentKind, Collection, Effect, Persist
 from broker.core.ledger import Ledger
 from broker.core.picture import Picture, PictureLadder, PictureLimits
 from broker.core.policies import BestValue, PlacementPolicy
-from broker.core.pools import EdgeOffer, EdgePools, NodeOffer, NodePools
+from broker.core.pools import NodeOffer, NodePools
 from broker.core.prices import Values
 from broker.core.refusals import Refusal, RefusalKind
+from broker.core.ways import EdgeOffer, EdgePools
 from broker.protocol import (
     AgentState,
     EdgeCapability,

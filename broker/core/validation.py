@@ -106,5 +106,5 @@ def _validate_offers(state: State) -> None:
     ready = [agent for agent in ready if agent.connected and agent.state is AgentState.READY]
     claimed = {str(agent.key): state.ledger.claimed(str(agent.key)) for agent in ready}
     offered = {node_pool(offer.node): offer.claimed for offer in state.ready_nodes.offers()}
-    offered |= {edge_pool(ways.offer.edge): ways.viewers for ways in state.ready_edges}
+    offered |= {edge_pool(edge.edge): edge.viewers for edge in state.ready_edges}
     _require(offered == claimed, f"placement sees {offered}, ready are {claimed}")

@@ -6,12 +6,15 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from broker.core.placement import EdgeOffer, NodeOffer, PlacementRequest, search
 from broker.core.policies import POLICIES, guessed_trunk_rtt_ms, policy_named
-from broker.core.pools import EdgePools, NodePools
+from broker.core.pools import SCARCITY_POINTS, NodePools
 from broker.core.prices import SitePrices, Values
+from broker.core.quality import UNKNOWN_RTT_MS
 from broker.core.refusals import Refusal, RefusalKind
+from broker.core.ways import EdgePools
 from broker.protocol import Codec, Probe
 
 REGIONS = ("north", "south", "west")
@@ -61,20 +64,36 @@ def fleet(nodes, edges) -> tuple[list[EdgeOffer], list[NodeOffer]]:
     return edge_offers, node_offers
 
 
+def assumed(request: PlacementRequest) -> Probe | None:
+    """The line to an edge that was not measured: as the second best that was, and never a near one."""
+    ranked = sorted(request.probes, key=lambda probe: probe.rtt_ms)
+    return None if len(ranked) < 2 else structs.replace(ranked[1], rtt_ms=max(UNKNOWN_RTT_MS, ranked[1].rtt_ms))
+
+
 def scanned(request: PlacementRequest, edges, nodes, policy) -> float | None:
     """The least cost over all pairs."""
     probes = {probe.edge: probe for probe in request.probes}
     costs = []
+    regions = {node.node: node.region for node in nodes}
+    measured: dict[tuple[str, str], float] = {}
+    for edge in edges:
+        for node, rtt in edge.node_rtt_ms.items():
+            key = (edge.region, regions[node])
+            measured[key] = min(rtt, measured.get(key, rtt))
     for edge, node in itertools.product(edges, nodes):
         fits = node.free >= request.milliunits and request.codec in node.codecs and request.scene in node.scenes
         if edge.viewers >= edge.max_viewers or not fits or node.node in request.excluded_nodes:
             continue
-        probe = probes.get(edge.edge)
-        trunk = edge.node_rtt_ms.get(node.node, guessed_trunk_rtt_ms(edge.region, node.region))
+        probe = probes.get(edge.edge, assumed(request))
+        trunk = measured.get((edge.region, node.region), guessed_trunk_rtt_ms(edge.region, node.region))
         if (probe.rtt_ms if probe else 0.0) + trunk > request.latency_cap_ms:
             continue
-        line = policy.line(probe, edge.load_ratio)
-        costs.append(policy.cost(line, trunk, node.load_ratio, VALUES.site_points(node.region)))
+        line = policy.line(probe, edge.viewers / edge.max_viewers)
+        site = [other for other in nodes if other.region == node.region]
+        load = sum(other.claimed for other in site) / (sum(other.capacity for other in site) or 1)
+        load = load if any(other.capacity for other in site) else 1.0
+        points = VALUES.site_points(node.region) + SCARCITY_POINTS * load**2
+        costs.append(policy.cost(line, trunk, node.load_ratio, points))
     return min(costs, default=None)
 
 
