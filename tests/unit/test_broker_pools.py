@@ -37,12 +37,21 @@ nodes_strategy = st.lists(
     max_size=8,
 )
 edges_strategy = st.lists(
-    st.tuples(st.sampled_from(REGIONS), st.integers(0, 3), st.dictionaries(st.sampled_from(REGIONS), st.floats(0, 90))),
+    st.tuples(
+        st.sampled_from(REGIONS),
+        st.integers(0, 3),
+        st.dictionaries(st.sampled_from(REGIONS), st.integers(0, 90).map(float)),
+    ),
     max_size=5,
 )
 probes_strategy = st.dictionaries(
     st.integers(0, 4),
-    st.builds(lambda rtt, jitter, loss: (rtt, jitter, loss), st.floats(0, 300), st.floats(0, 20), st.floats(0, 0.2)),
+    st.builds(
+        lambda rtt, jitter, loss: (rtt, jitter, loss),
+        st.integers(0, 300).map(float),
+        st.floats(0, 20),
+        st.floats(0, 0.2),
+    ),
 )
 
 
