@@ -83,6 +83,8 @@ async def _background(controller: Controller) -> None:
         tasks.create_task(_repeat(controller, settings.store_probe_interval_s, controller.probe_store))
         tasks.create_task(_repeat(controller, settings.claim_ttl_s / 10, controller.record_agents))
         tasks.create_task(_repeat(controller, settings.claim_ttl_s / 5, controller.renew_claims))
+        if settings.core.reoptimise_every_s > 0:
+            tasks.create_task(_repeat(controller, settings.core.reoptimise_every_s, controller.reoptimise))
 
 
 async def _repeat(controller: Controller, interval_s: float, action: Callable[[], Awaitable[None]]) -> None:

@@ -39,6 +39,7 @@ from broker.core.effects import (
 )
 from broker.core.policies import policy_named
 from broker.core.refusals import Refusal
+from broker.core.reoptimisation import solve
 from broker.core.state import AgentRecord, EdgeRecord, NodeRecord, RoomRecord, SessionRecord, ViewRecord
 from broker.protocol import AUDIENCE_TRUNK, BrokerMessage, PutRelay, PutView, TrunkTarget, encode
 from broker.store.interface import RecordKey, Store, StoredClaim, StoreUnavailable
@@ -193,6 +194,17 @@ class Controller:
         if entry is not None and entry.fence == claim.fence:
             log.warning("claim lost", pool=claim.pool, key=claim.key)
             await self.step(lambda: self.brain.claim_lost(claim.pool, claim.key, self.now()))
+
+    async def reoptimise(self) -> None:
+        """Think the whole assignment over in a thread, and make the moves that pay."""
+        problem = self.brain.reoptimisation(self.now()) if self.restored else None
+        if problem is None:
+            return
+        begun = time.perf_counter()
+        moves = await asyncio.to_thread(solve, problem)
+        self.metrics.reoptimisation_s.set(time.perf_counter() - begun)
+        if moves:
+            await self.step(lambda: self.brain.move_rooms(moves, self.now()))
 
     # --- The store --------------------------------------------------------------------------------------
 

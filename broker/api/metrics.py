@@ -32,6 +32,10 @@ class BrokerMetrics:
             "farstage_tokens_refused", "Tokens refused by reason", ["reason"], registry=self.registry
         )
         self.faults = Counter("farstage_faults", "Errors nobody expected; each is in the log", registry=self.registry)
+        self.reoptimisation_s = Gauge(
+            "farstage_reoptimisation_seconds", "How long the last look at the whole assignment took",
+            registry=self.registry,
+        )  # fmt: skip
         self.store_ready = Gauge("farstage_store_ready", "Whether the store answers", registry=self.registry)
 
     def expose(self, state: State) -> bytes:

@@ -6,9 +6,10 @@ answering each `Claim`, before the next event. A method that raises `Refusal` ha
 
 from collections.abc import Iterable, Sequence
 
-from broker.core import fleet, publishing, rooms, sessions, starts, views
+from broker.core import fleet, publishing, revision, rooms, sessions, starts, views
 from broker.core.effects import AgentKey, Effect
 from broker.core.policies import BestValue, PlacementPolicy
+from broker.core.reoptimisation import Move, Problem
 from broker.core.sessions import Join
 from broker.core.state import (
     AgentRecord,
@@ -152,6 +153,15 @@ class Brain:
         is_session = session is not None and session.edge is not None and edge_pool(session.edge) == pool
         return view if is_view else None, session if is_session else None
 
+    def reoptimisation(self, now: float) -> Problem | None:
+        """The whole assignment as a problem to be solved elsewhere; `None` where there is no choice."""
+        return revision.problem(self.state, now)
+
+    def move_rooms(self, moves: Sequence[Move], now: float) -> list[Effect]:
+        """Make those of these moves that still can be made."""
+        revision.move(self.state, moves, now)
+        return self._effects()
+
     def tick(self, now: float) -> list[Effect]:
         """Time has passed: find the dead, place the homeless, end what is overdue. Call it a few times a second."""
         state = self.state
@@ -235,5 +245,6 @@ def _relink(state: State, now: float) -> None:
         room.sessions = {s.session for s in state.sessions.values() if s.room == room.room}
         room.views = {v.view for v in state.views.values() if v.room == room.room}
         room.empty_since = None if room.sessions else now
+        room.moved_at = None
         if room.node not in state.nodes or not room.views:
             room.node, room.world_node = None, None

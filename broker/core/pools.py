@@ -118,6 +118,11 @@ class Region:
         self.scarcity = SCARCITY_POINTS * load * load
         self._fits.clear()
 
+    @property
+    def free(self) -> int:
+        """Milliunits that can still be claimed, on all nodes together."""
+        return self._capacity - self._claimed
+
     def fit(self, wanted: Wanted) -> Fit | None:
         """The least loaded node that has what is wanted."""
         try:

@@ -14,8 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linprog
-from scipy.sparse import csr_matrix
 
 MOVE_POINTS = 0.5
 """What a move must gain at least, in points for each unit that moves."""
@@ -84,6 +82,10 @@ def _flow(
     charged: NDArray[np.float64], row: NDArray[np.int64], column: NDArray[np.int64], problem: Problem
 ) -> NDArray[np.float64] | None:
     """How much of each room goes which way at the least sum; `None` if there is no way."""
+    # SciPy takes half a second and 60 MB to load: not at the start of every broker, and in the shell's thread.
+    from scipy.optimize import linprog
+    from scipy.sparse import csr_matrix
+
     count, at = len(row), np.arange(len(row))
     each_once = csr_matrix((np.ones(count), (row, at)), shape=(len(problem.rooms), count))
     amounts = problem.milliunits[row].astype(np.float64)

@@ -55,6 +55,12 @@ class CoreSettings:
     start_timeout_s: float = 8.0
     """How long a node may take from the first connected viewer to its first picture."""
     max_placement_tries: int = 3
+    reoptimise_every_s: float = 5.0
+    """How often the whole assignment is thought over; 0: never."""
+    moves_per_round: int = 8
+    """Rooms that are moved at most each time: a mistake in a report moves few."""
+    move_again_after_s: float = 60.0
+    """A room that was moved stays for so long."""
     max_rooms: int = 10_000
     fan_out: Limits = field(default_factory=lambda: Limits(node_fan_out=4, edge_fan_out=8))
     """How many edges a node feeds with one view, and how many an edge; at most 64, the limit of `targets`."""
@@ -79,6 +85,8 @@ class RoomRecord(Struct, kw_only=True):
     node: str | None = None
     world_node: str | None = None
     empty_since: float | None = None
+    moved_at: float | None = None
+    """When it was last moved because another region is better."""
     sessions: set[str] = set()
     views: set[str] = set()
 

@@ -392,13 +392,15 @@ def lose(state: State, view: ViewRecord, now: float) -> None:
     state.persist(view)
 
 
-def move_room(state: State, room: RoomRecord) -> bool:
+def move_room(state: State, room: RoomRecord, region: str | None = None) -> bool:
     """Move a room's views to another node while the old one draws on; false if no node has room for all.
 
-    The new pictures may be smaller than the old ones, or larger where there is more room.
+    The new pictures may be smaller than the old ones, or larger where there is more room. With a `region` the node is
+    one of that region, and all pictures are as wished: who moves for the better does not get less.
     """
     views = [view for view in room_views(state, room) if view.node == room.node]
-    if (home := _home_for(state, room, views)) is None:
+    home = _home_for(state, room, views) if region is None else _roomy_home(state, room, views, region)
+    if home is None:
         return False
     room.node, room.world_node = home.node, None
     for view, picture in zip(views, home.pictures, strict=True):
@@ -456,12 +458,25 @@ def _home_for(state: State, room: RoomRecord, views: list[ViewRecord]) -> _Home 
     needed = sum(wish.milliunits for wish in wishes)
     roomy = [offer for offer in nodes if offer.free >= needed]
     if roomy:
-        return _Home(min(roomy, key=lambda offer: (offer.load_ratio, offer.node)).node, wishes)
+        return _Home(_least_loaded(roomy), wishes)
     if not nodes:
         return None
     roomiest = min(nodes, key=lambda offer: (-offer.free, offer.node))
     pictures = fit(wishes, roomiest.free, state.settings.ladder)
     return None if pictures is None else _Home(roomiest.node, pictures)
+
+
+def _roomy_home(state: State, room: RoomRecord, views: list[ViewRecord], region: str) -> _Home | None:
+    """The least loaded node of a region that can take all of `views` as wished."""
+    wishes = [view.wished for view in views]
+    needed = sum(wish.milliunits for wish in wishes)
+    nodes = _able_nodes(state, room, views) if views else []
+    roomy = [offer for offer in nodes if offer.region == region and offer.free >= needed]
+    return _Home(_least_loaded(roomy), wishes) if roomy else None
+
+
+def _least_loaded(offers: list[NodeOffer]) -> str:
+    return min(offers, key=lambda offer: (offer.load_ratio, offer.node)).node
 
 
 def has_home_elsewhere(state: State, view: ViewRecord) -> bool:

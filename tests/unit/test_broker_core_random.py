@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from broker.core.cascade import Limits
 from broker.core.refusals import Refusal
+from broker.core.reoptimisation import Move
 from broker.core.state import CoreSettings
 from broker.core.validation import validate_state
 from broker.protocol import (
@@ -40,7 +41,8 @@ class BrokerMachine(RuleBasedStateMachine):
     def node_comes(self, name, units, keeps):
         known = self.farm.state.nodes.get(name)
         units = known.capability.units if known is not None else units
-        self.farm.node(name, units=units, views=self.farm.holdings(name) if keeps else [])
+        region = "r2" if name == NODES[-1] else "r1"
+        self.farm.node(name, units=units, views=self.farm.holdings(name) if keeps else [], region=region)
 
     @rule(name=st.sampled_from(EDGES), keeps=st.booleans())
     def edge_comes(self, name, keeps):
@@ -125,6 +127,13 @@ class BrokerMachine(RuleBasedStateMachine):
         claims = sorted((pool, key) for pool, key, _ in self.farm.state.ledger.entries())
         pool, key = data.draw(st.sampled_from(claims))
         self.farm.carry_out(self.farm.brain.claim_lost(pool, key, self.farm.now))
+
+    @rule(data=st.data(), region=st.sampled_from(["r1", "r2"]))
+    def rooms_are_moved(self, data, region):
+        wishes = data.draw(st.permutations(sorted(self.farm.state.rooms)))
+        moves = [Move(room, region, 1.0) for room in wishes]
+        self.farm.carry_out(self.farm.brain.move_rooms(moves, self.farm.now))
+        self.farm.brain.reoptimisation(self.farm.now)
 
     @rule(seconds=st.sampled_from([0.1, 0.5, 2.0, 12.0]))
     def time_passes(self, seconds):

@@ -1,0 +1,88 @@
+"""Which rooms to move to another region, and the moves: what `reoptimisation` decides, for the state as it is.
+
+Only rooms that run undisturbed are considered: all views drawn, none on the move, the node not draining, the last move
+some time ago. A move is a planned one: the old node draws on until the new one's first picture is out.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from broker.core import views
+from broker.core.policies import BestValue
+from broker.core.pools import Wanted
+from broker.core.reoptimisation import Move, Problem
+from broker.core.state import RoomRecord, SessionRecord, State
+
+
+def problem(state: State, now: float) -> Problem | None:
+    """All rooms that could be moved, and what they would cost in each region; `None` where there is no choice."""
+    regions = tuple(sorted(state.ready_nodes.regions))
+    rooms = [room for room in state.rooms.values() if _may_move(state, room, now)]
+    if len(regions) < 2 or not rooms or state.policy.name != BestValue.name:
+        return None
+    index = {region: at for at, region in enumerate(regions)}
+    current = np.array([index[state.nodes[str(room.node)].region] for room in rooms])
+    milliunits = np.array([_milliunits(state, room) for room in rooms])
+    capacity = np.array([state.ready_nodes.regions[region].free for region in regions])
+    np.add.at(capacity, current, milliunits)
+    return Problem(
+        rooms=tuple(room.room for room in rooms),
+        regions=regions,
+        costs=np.array([_costs(state, room, regions) for room in rooms]),
+        milliunits=milliunits,
+        current=current,
+        capacity=capacity,
+    )
+
+
+def move(state: State, moves: Sequence[Move], now: float) -> None:
+    """Make the best of these moves, as many as one round may make and as there is room for now."""
+    left = state.settings.moves_per_round
+    for wish in moves:
+        room = state.rooms.get(wish.room)
+        if left and room is not None and _may_move(state, room, now):
+            moved = views.move_room(state, room, wish.region)
+            room.moved_at = now if moved else room.moved_at
+            left -= moved
+
+
+def _may_move(state: State, room: RoomRecord, now: float) -> bool:
+    is_settled = room.moved_at is None or now - room.moved_at >= state.settings.move_again_after_s
+    drawn = views.room_views(state, room)
+    return (
+        is_settled
+        and room.node is not None
+        and room.node in state.ready_nodes
+        and bool(drawn)
+        and all(view.started and view.node == room.node and not view.previous for view in drawn)
+    )
+
+
+def _milliunits(state: State, room: RoomRecord) -> int:
+    return sum(view.claimed for view in views.room_views(state, room))
+
+
+def _costs(state: State, room: RoomRecord, regions: Iterable[str]) -> list[float]:
+    """Points of the room in each region: what its people would lose, and what drawing there costs."""
+    codecs = {view.picture.codec for view in views.room_views(state, room)}
+    units = _milliunits(state, room) / 1_000.0
+    people = [session for session in views.room_sessions(state, room) if session.edge is not None]
+    found = []
+    for name in regions:
+        region = state.ready_nodes.regions[name]
+        is_able = all(any(pool.can(Wanted(codec, room.scene, 0)) for pool in region.pools) for codec in codecs)
+        points = state.site_points(name) * units
+        found.append(points + sum(_lost(state, session, name) for session in people) if is_able else np.inf)
+    return found
+
+
+def _lost(state: State, session: SessionRecord, region: str) -> float:
+    """Points that one viewer loses with a node of this region behind their edge."""
+    probe = next((probe for probe in session.probes if probe.edge == session.edge), None)
+    edge = state.ready_edges.get(str(session.edge))
+    if edge is None:
+        return 0.0
+    ways = edge.vantage.ways(state.ready_nodes, state.site_points)
+    trunk_rtt_ms = next(way.trunk_rtt_ms for way in ways if way.region.name == region)
+    return state.policy.cost(state.policy.line(probe, 0.0), trunk_rtt_ms, 0.0, 0.0)
