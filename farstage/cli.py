@@ -381,6 +381,19 @@ def cascade(
     _bench("Cascade", measure(CascadeSettings(edges, seconds, fan_out, kills), _progress), as_json=as_json)
 
 
+@bench_app.command()
+def placement(
+    nodes: Annotated[int, typer.Option(min=16, max=100_000)] = 10_000,
+    clients: Annotated[int, typer.Option(min=16, max=200_000)] = 20_000,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Where everybody is put: decisions a second, and how good they are against the exact optimum and others' rules."""
+    from farstage.bench.placement import PlacementSettings, measure
+
+    _bench("Placement", measure(PlacementSettings(nodes, clients, seed), _progress), as_json=as_json)
+
+
 def _progress(line: str) -> None:
     errors.print(f"[dim]· {line}[/]")
 

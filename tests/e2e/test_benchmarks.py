@@ -31,6 +31,18 @@ async def test_cascade_benchmark_loses_no_picture_and_recovers_from_a_killed_edg
     assert report["reparent_ms"]["count"] == 1
 
 
+async def test_placement_benchmark_is_near_the_optimum_and_overbooks_nothing() -> None:
+    report = await printed_by(
+        *["farstage", "bench", "placement", "--nodes", "400", "--clients", "1200", "--seed", "3", "--json"]
+    )
+    assert report["capacity_violations"] == 0
+    assert 0.999 < report["cost_ratio_reoptimised"] <= report["cost_ratio_online"] < 1.1
+    assert report["ours"]["unplaced"] == 0
+    assert set(report["baselines"]) == {"nearest_region", "least_loaded", "two_random_choices", "livekit", "gamelift"}
+    assert report["decision_us"]["p99"] >= report["decision_us"]["p50"] > 0
+    assert report["decisions_per_s"] > 0
+
+
 @pytest.mark.vulkan
 async def test_all_benchmarks_run_and_print_one_json_object(tmp_path: Path) -> None:
     saved = tmp_path / "results.json"
