@@ -77,10 +77,10 @@ def search(
         if edge is not None and searching.takes(edge):
             searching.behind(edge, probe)
     assumed = _assumed(probes)
-    measured = {probe.edge for probe in probes}
-    for vantage in edges.vantages:
-        if searching.may_gain_in(vantage, assumed):
-            for edge in vantage.edges.values():
+    if searching.may_gain_by(assumed, edges):
+        measured = {probe.edge for probe in probes}
+        for vantage in edges.vantages:
+            for edge in vantage.edges.values() if searching.may_gain_by(assumed, vantage) else ():
                 if edge.edge not in measured and searching.takes(edge):
                     searching.behind(edge, assumed)
     if not searching.node:
@@ -116,10 +116,6 @@ class _Search:
         self._policy = policy
         self._site_points = site_points
         self._wanted = Wanted(request.codec, request.scene, request.milliunits)
-        self._least_load = 1.0 if policy.packs else 0.0
-        """Load of the node that the policy likes best."""
-        self._least_unmeasured: float | None = None
-        """What a pair with an edge that the client has not measured costs at least."""
         self._lines: dict[str, tuple[float, float, float]] = {}
         """A line to each region that was looked at, and the longest trunk that may follow it."""
         self._latency_cap_ms = request.latency_cap_ms
@@ -131,13 +127,10 @@ class _Search:
         """Whether this edge has a place and may serve."""
         return edge.viewers < edge.max_viewers and (self._any_edge or _may_serve(self._request, edge))
 
-    def may_gain_in(self, vantage: Vantage, assumed: Probe | None) -> bool:
-        """Whether a pair with an edge of this region that the client has not measured could be better than the best."""
-        if self._least_unmeasured is None:
-            line = self._policy.line(assumed, 0.0)
-            for way in vantage.ways(self._nodes, self._site_points)[:1]:
-                self._least_unmeasured = self._policy.cost(line, 0.0, self._least_load, way.cheapest)
-        return self._least_unmeasured is not None and self._least_unmeasured <= self.cost
+    def may_gain_by(self, assumed: Probe | None, edges: EdgePools | Vantage) -> bool:
+        """Whether a pair with one of these edges, if the client has not measured it, could be better than the best."""
+        delay_ms, rest = self._policy.line(assumed, 0.0)
+        return edges.least(self._nodes, self._site_points, self._policy, delay_ms) + rest <= self.cost
 
     def behind(self, edge: ReadyEdge, probe: Probe | None) -> None:
         """Look at the pairs with this edge, unless another edge of its region has a line that is no worse."""
@@ -154,13 +147,14 @@ class _Search:
             self._at_home(edge, line, most_trunk_ms)
 
     def _over_regions(self, edge: ReadyEdge, line: LineCost, most_trunk_ms: float) -> None:
-        """From near to far, until nothing farther could be better."""
-        cost_of, least_load, wanted, is_plain = self._policy.cost, self._least_load, self._wanted, self._is_plain
-        for trunk_rtt_ms, region, points, cheapest in edge.vantage.ways(self._nodes, self._site_points):
-            if trunk_rtt_ms > most_trunk_ms or cost_of(line, trunk_rtt_ms, least_load, cheapest) > self.cost:
+        """The cheapest ways first, until no other could be better."""
+        cost_of, wanted, is_plain, rest = self._policy.cost, self._wanted, self._is_plain, line[1]
+        ways = edge.vantage.ways(self._nodes, self._site_points, self._policy, line[0])
+        for least, trunk_rtt_ms, region, points in ways:
+            if least + rest > self.cost:
                 return
             fit = region.fit(wanted) if is_plain else self._scan(region)
-            if fit is not None:
+            if fit is not None and trunk_rtt_ms <= most_trunk_ms:
                 cost = cost_of(line, trunk_rtt_ms, fit[0], points + region.scarcity)
                 if cost <= self.cost:
                     self._take(cost, edge.edge, fit[1])

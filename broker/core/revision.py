@@ -83,6 +83,5 @@ def _lost(state: State, session: SessionRecord, region: str) -> float:
     edge = state.ready_edges.get(str(session.edge))
     if edge is None:
         return 0.0
-    ways = edge.vantage.ways(state.ready_nodes, state.site_points)
-    trunk_rtt_ms = next(way.trunk_rtt_ms for way in ways if way.region.name == region)
+    trunk_rtt_ms = edge.vantage.trunk_rtt_ms(region, state.ready_nodes)
     return state.policy.cost(state.policy.line(probe, 0.0), trunk_rtt_ms, 0.0, 0.0)

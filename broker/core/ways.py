@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from broker.core.policies import guessed_trunk_rtt_ms
+from broker.core.policies import PlacementPolicy, guessed_trunk_rtt_ms
 from broker.core.pools import NodeOffer, NodePools, Region
 
 SitePoints = Callable[[str], float]
+DELAY_STEP_MS = 8.0
+"""Lines whose delay differs by less share a ranking of ways."""
 
 
 class EdgeOffer(Struct, frozen=True, kw_only=True):
@@ -27,12 +29,13 @@ class EdgeOffer(Struct, frozen=True, kw_only=True):
 
 
 class Way(NamedTuple):
-    """From one region to another, and that one's site points; `cheapest`: the least of it and all that are farther."""
+    """From one region to another. `least`: what a pair by this way costs at least, but for the rest of a line;
+    `points`: what drawing there costs."""
 
+    least: float
     trunk_rtt_ms: float
     region: Region
     points: float
-    cheapest: float
 
 
 class Vantage:
@@ -41,29 +44,49 @@ class Vantage:
     def __init__(self, name: str) -> None:
         self.name = name
         self.edges: dict[str, ReadyEdge] = {}
-        self._ways: list[Way] = []
+        self._reach: list[tuple[float, Region, float]] = []
+        self._ways: dict[int, list[Way]] = {}
         self._version = -1
 
     def measured_anew(self) -> None:
         """An edge has told new round trips."""
         self._version = -1
 
-    def ways(self, pools: NodePools, site_points: SitePoints) -> list[Way]:
-        """The nearest region first."""
+    def ways(self, pools: NodePools, site_points: SitePoints, policy: PlacementPolicy, delay_ms: float) -> list[Way]:
+        """All ways, the cheapest first for lines of at least about this delay; ranked once for all lines like it."""
         if self._version != pools.version:
             self._version = pools.version
-            self._ways = self._ranked(pools, site_points)
-        return self._ways
+            self._reach = self._all(pools, site_points)
+            self._ways = {}
+        step = int(delay_ms / DELAY_STEP_MS)
+        known = self._ways.get(step)
+        if known is None:
+            known = self._ways[step] = self._ranked(policy, step * DELAY_STEP_MS)
+        return known
 
-    def _ranked(self, pools: NodePools, site_points: SitePoints) -> list[Way]:
+    def least(self, pools: NodePools, site_points: SitePoints, policy: PlacementPolicy, delay_ms: float) -> float:
+        """What a pair with any edge here costs at least by lines of about this delay, but for the rest of the line."""
+        ways = self.ways(pools, site_points, policy, delay_ms)
+        return ways[0].least if ways else float("inf")
+
+    def _ranked(self, policy: PlacementPolicy, delay_ms: float) -> list[Way]:
+        load = 1.0 if policy.packs else 0.0
+        ways = [
+            Way(policy.cost((delay_ms, 0.0), trunk_rtt_ms, load, points), trunk_rtt_ms, region, points)
+            for trunk_rtt_ms, region, points in self._reach
+        ]
+        return sorted(ways, key=lambda way: (way.least, way.region.name))
+
+    def trunk_rtt_ms(self, region: str, pools: NodePools) -> float:
+        """Round trip to a region."""
+        return self._measured(pools).get(region, guessed_trunk_rtt_ms(self.name, region))
+
+    def _all(self, pools: NodePools, site_points: SitePoints) -> list[tuple[float, Region, float]]:
         measured = self._measured(pools)
-        reach = [(measured.get(name, guessed_trunk_rtt_ms(self.name, name)), name) for name in pools.regions]
-        ways, cheapest = [], float("inf")
-        for rtt_ms, name in sorted(reach, reverse=True):
-            points = site_points(name)
-            cheapest = min(cheapest, points)
-            ways.append(Way(rtt_ms, pools.regions[name], points, cheapest))
-        return ways[::-1]
+        return [
+            (measured.get(name, guessed_trunk_rtt_ms(self.name, name)), region, site_points(name))
+            for name, region in pools.regions.items()
+        ]
 
     def _measured(self, pools: NodePools) -> dict[str, float]:
         """The shortest round trip that was measured to each region."""
@@ -98,18 +121,22 @@ class EdgePools:
     def __init__(self, offers: Iterable[EdgeOffer] = ()) -> None:
         self._edges: dict[str, ReadyEdge] = {}
         self._vantages: dict[str, Vantage] = {}
+        self._least: dict[int, float] = {}
+        self._version = -1
         for offer in offers:
             self.put(offer)
 
     def put(self, offer: EdgeOffer) -> None:
         """An edge takes viewers, as told here."""
         self.drop(offer.edge)
+        self._version = -1
         vantage = self._vantages.setdefault(offer.region, Vantage(offer.region))
         self._edges[offer.edge] = vantage.edges[offer.edge] = ReadyEdge(offer, vantage)
         vantage.measured_anew()
 
     def drop(self, edge: str) -> None:
         """An edge takes no viewers any more."""
+        self._version = -1
         if (known := self._edges.pop(edge, None)) is not None:
             del known.vantage.edges[edge]
             known.vantage.measured_anew()
@@ -124,6 +151,17 @@ class EdgePools:
     def get(self, edge: str) -> ReadyEdge | None:
         """An edge, if it is ready."""
         return self._edges.get(edge)
+
+    def least(self, pools: NodePools, site_points: SitePoints, policy: PlacementPolicy, delay_ms: float) -> float:
+        """The same for all edges."""
+        if self._version != pools.version:
+            self._version, self._least = pools.version, {}
+        step = int(delay_ms / DELAY_STEP_MS)
+        known = self._least.get(step)
+        if known is None:
+            each = (vantage.least(pools, site_points, policy, delay_ms) for vantage in self._vantages.values())
+            known = self._least[step] = min(each, default=float("inf"))
+        return known
 
     @property
     def vantages(self) -> Iterable[Vantage]:
