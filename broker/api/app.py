@@ -30,6 +30,7 @@ log = structlog.get_logger("broker")
 
 __all__ = ["BrokerSettings", "create_app"]
 
+METER_INTERVAL_S = 1.0
 EDGE_ANSWERS_WITHIN_S = 5.0
 """What an edge gets to answer a publisher's offer."""
 
@@ -83,6 +84,7 @@ async def _background(controller: Controller) -> None:
         tasks.create_task(_repeat(controller, settings.store_probe_interval_s, controller.probe_store))
         tasks.create_task(_repeat(controller, settings.claim_ttl_s / 10, controller.record_agents))
         tasks.create_task(_repeat(controller, settings.claim_ttl_s / 5, controller.renew_claims))
+        tasks.create_task(_repeat(controller, METER_INTERVAL_S, controller.meter))
         if settings.core.reoptimise_every_s > 0:
             tasks.create_task(_repeat(controller, settings.core.reoptimise_every_s, controller.reoptimise))
 

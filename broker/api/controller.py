@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import msgspec
@@ -40,7 +41,7 @@ from broker.core.effects import (
 from broker.core.policies import policy_named
 from broker.core.refusals import Refusal
 from broker.core.reoptimisation import solve
-from broker.core.state import AgentRecord, EdgeRecord, NodeRecord, RoomRecord, SessionRecord, ViewRecord
+from broker.core.state import AgentRecord, EdgeRecord, NodeRecord, RoomRecord, SessionRecord, UsageRecord, ViewRecord
 from broker.protocol import AUDIENCE_TRUNK, BrokerMessage, PutRelay, PutView, TrunkTarget, encode
 from broker.store.interface import RecordKey, Store, StoredClaim, StoreUnavailable
 from broker.tokens import TokenAuthority, TokenVerifier
@@ -195,6 +196,11 @@ class Controller:
             log.warning("claim lost", pool=claim.pool, key=claim.key)
             await self.step(lambda: self.brain.claim_lost(claim.pool, claim.key, self.now()))
 
+    async def meter(self) -> None:
+        """Count what is used."""
+        day = datetime.fromtimestamp(self.unix_now(), UTC).date().isoformat()
+        await self.step(lambda: self.brain.meter(self.now(), day))
+
     async def reoptimise(self) -> None:
         """Think the whole assignment over in a thread, and make the moves that pay."""
         problem = self.brain.reoptimisation(self.now()) if self.restored else None
@@ -243,7 +249,7 @@ class Controller:
     def _record(self, collection: str, key: str) -> bytes | None:
         """The record as JSON, without the sets that `Brain.restore` derives again."""
         state = self.brain.state
-        record: RoomRecord | SessionRecord | ViewRecord | None
+        record: RoomRecord | SessionRecord | ViewRecord | UsageRecord | None
         match Collection(collection):
             case Collection.ROOMS:
                 room = state.rooms.get(key)
@@ -253,6 +259,8 @@ class Controller:
             case Collection.VIEWS:
                 view = state.views.get(key)
                 record = view and replace(view, sessions=set())
+            case Collection.USAGE:
+                record = state.usage.get(key)
         return None if record is None else msgspec.json.encode(record)
 
     def _mark_everything_dirty(self) -> None:
@@ -261,6 +269,7 @@ class Controller:
         self._dirty |= {(Collection.ROOMS.value, name) for name in state.rooms}
         self._dirty |= {(Collection.SESSIONS.value, name) for name in state.sessions}
         self._dirty |= {(Collection.VIEWS.value, name) for name in state.views}
+        self._dirty |= {(Collection.USAGE.value, name) for name in state.usage}
 
     async def probe_store(self) -> None:
         """Find out whether the store answers; the first time, take over what it holds; later, catch up."""
@@ -314,6 +323,7 @@ class Controller:
     async def _restore(self) -> None:
         rooms = await self._store.load(Collection.ROOMS.value)
         views = await self._store.load(Collection.VIEWS.value)
+        usage = await self._store.load(Collection.USAGE.value)
         sessions = await self._store.load(Collection.SESSIONS.value)
         agents = await self._store.agents(self.unix_now())
         async with self._lock:
@@ -323,6 +333,7 @@ class Controller:
                 (msgspec.json.decode(raw, type=SessionRecord) for raw in sessions.values()),
                 [_decode_agent(name, raw) for name, raw in agents.items()],
                 self.now(),
+                [msgspec.json.decode(raw, type=UsageRecord) for raw in usage.values()],
             )
             self.restored = True
         log.info("state taken over from the store", rooms=len(rooms), sessions=len(sessions), agents=len(agents))

@@ -55,6 +55,7 @@ def show_participant(state: State, session: SessionRecord) -> Participant:
         joined_at=session.joined_at,
         publishes=session.publishes,
         report=session.report,
+        usage=session.totals.usage(),
     )
 
 

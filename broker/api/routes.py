@@ -7,7 +7,7 @@ from enum import StrEnum
 from aiohttp import web
 
 from broker import protocol
-from broker.api import auth, control, fleet, offers, rooms, sessions
+from broker.api import auth, control, fleet, offers, rooms, sessions, usage
 from broker.api.keys import CONTROLLER
 from broker.api.problems import standing_by
 
@@ -145,6 +145,10 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="DELETE", path="/v1/edges/{edge}/drain", handler=fleet.cancel_drain, tag="fleet",
         access=Access.OPERATOR, summary="Call an edge's drain off", answer=protocol.Edge, statuses=(404,),
+    ),
+    Route(
+        method="GET", path="/v1/usage", handler=usage.get_usage, tag="usage", access=Access.OPERATOR,
+        summary="What rooms used: time, drawing, bytes, energy, carbon, cost", answer=protocol.UsageReport,
     ),
     Route(
         method="GET", path="/v1/control", handler=control.control, tag="fleet", access=Access.AGENT,

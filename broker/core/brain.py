@@ -6,7 +6,7 @@ answering each `Claim`, before the next event. A method that raises `Refusal` ha
 
 from collections.abc import Iterable, Sequence
 
-from broker.core import fleet, publishing, revision, rooms, sessions, starts, views
+from broker.core import fleet, metering, publishing, revision, rooms, sessions, starts, views
 from broker.core.effects import AgentKey, Effect
 from broker.core.policies import BestValue, PlacementPolicy
 from broker.core.reoptimisation import Move, Problem
@@ -19,6 +19,7 @@ from broker.core.state import (
     RoomRecord,
     SessionRecord,
     State,
+    UsageRecord,
     ViewRecord,
     edge_pool,
     node_pool,
@@ -153,6 +154,11 @@ class Brain:
         is_session = session is not None and session.edge is not None and edge_pool(session.edge) == pool
         return view if is_view else None, session if is_session else None
 
+    def meter(self, now: float, day: str) -> list[Effect]:
+        """Count what was used since the last call, on this day in UTC. Call it about once a second."""
+        metering.meter(self.state, now, day)
+        return self._effects()
+
     def reoptimisation(self, now: float) -> Problem | None:
         """The whole assignment as a problem to be solved elsewhere; `None` where there is no choice."""
         return revision.problem(self.state, now)
@@ -189,10 +195,12 @@ class Brain:
         restored_sessions: Iterable[SessionRecord],
         agents: Iterable[AgentRecord],
         now: float,
+        usage: Iterable[UsageRecord] = (),
     ) -> None:
         """Take over what an earlier broker left in the store; agents get a longer grace to come back."""
         state = self.state
         state.rooms = {room.room: room for room in restored_rooms}
+        state.usage = {f"{record.day}/{record.room}": record for record in usage}
         state.views = {view.view: view for view in restored_views if view.room in state.rooms}
         for session in restored_sessions:
             if session.room in state.rooms and session.view in state.views:

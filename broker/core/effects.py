@@ -35,6 +35,7 @@ class Collection(StrEnum):
     ROOMS = "rooms"
     SESSIONS = "sessions"
     VIEWS = "views"
+    USAGE = "usage"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ back from the store and all deadlines are set anew (`Brain.restore`), because a 
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from msgspec import Struct
+from msgspec import Struct, structs
+from msgspec import field as field_of
 
 from broker.core.cascade import Limits, Parents
 from broker.core.effects import AgentKey, AgentKind, Collection, Effect, Persist
@@ -30,6 +31,7 @@ from broker.protocol import (
     Probe,
     Role,
     SessionState,
+    Usage,
     ViewerReport,
 )
 
@@ -91,6 +93,41 @@ class RoomRecord(Struct, kw_only=True):
     views: set[str] = set()
 
 
+class Totals(Struct, kw_only=True):
+    """Sums of what was used, as in `broker.protocol.Usage`."""
+
+    participant_s: float = 0.0
+    unit_s: float = 0.0
+    sent_bytes: float = 0.0
+    energy_wh: float = 0.0
+    carbon_g: float = 0.0
+    cost: float = 0.0
+
+    def add(self, other: "Totals", share: float = 1.0) -> None:
+        """Count a share of this too."""
+        self.participant_s += other.participant_s * share
+        self.unit_s += other.unit_s * share
+        self.sent_bytes += other.sent_bytes * share
+        self.energy_wh += other.energy_wh * share
+        self.carbon_g += other.carbon_g * share
+        self.cost += other.cost * share
+
+    def usage(self) -> Usage:
+        """For the API."""
+        return Usage(**structs.asdict(self))
+
+
+class UsageRecord(Struct, kw_only=True):
+    """What a room used on a day (UTC). `sessions` were there on that day."""
+
+    day: str
+    room: str
+    sessions: int = 0
+    totals: Totals = field_of(default_factory=Totals)
+    is_changed: bool = False
+    """Whether the store does not have it yet."""
+
+
 class SessionRecord(Struct, kw_only=True):
     """One participant's live service. It is `placed` once its edge has been told; `deadline` ends it."""
 
@@ -120,6 +157,10 @@ class SessionRecord(Struct, kw_only=True):
     deadline_reason: EndReason = EndReason.CONNECT_TIMEOUT
     probes: list[Probe] = []
     report: ViewerReport | None = None
+    totals: Totals = field_of(default_factory=Totals)
+    """What it has used so far."""
+    metered_on: str = ""
+    """The last day on which it was counted."""
 
 
 class Holding(Struct, frozen=True):
@@ -236,6 +277,10 @@ class State:
     ended: OrderedDict[str, EndReason] = field(default_factory=OrderedDict)
     """Why sessions that are gone ended, for those who ask; bounded."""
     last_tick: float | None = None
+    usage: dict[str, UsageRecord] = field(default_factory=dict)
+    """By day and room, `2026-11-29/hall`."""
+    metered_at: float | None = None
+    usage_persisted_at: float = 0.0
     effects: list[Effect] = field(default_factory=list)
     ready_nodes: NodePools = field(default_factory=NodePools)
     ready_edges: EdgePools = field(default_factory=EdgePools)

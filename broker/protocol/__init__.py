@@ -156,6 +156,7 @@ from broker.protocol.terms import (
     encode,
     snake_case,
 )
+from broker.protocol.usage import Usage, UsageReport, UsageRow
 
 __all__ = [
     "API_VERSION",
@@ -270,6 +271,9 @@ __all__ = [
     "TrunkTarget",
     "Uint32",
     "Url",
+    "Usage",
+    "UsageReport",
+    "UsageRow",
     "VideoCapability",
     "ViewFailed",
     "ViewHolding",

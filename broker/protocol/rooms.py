@@ -6,6 +6,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from broker.protocol.telemetry import ViewerReport
 from broker.protocol.terms import MAX_METADATA_ENTRIES, DisplayName, Identifier, Message, Mode, Role, SessionState
+from broker.protocol.usage import Usage
 
 
 class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -110,6 +111,8 @@ class Participant(Message, frozen=True):
     joined_at: str
     publishes: bool = False
     report: "ViewerReport | None" = None
+    usage: Usage = Usage()
+    """What the session has used so far."""
 
 
 class ParticipantList(Message, frozen=True):

@@ -107,3 +107,18 @@ def test_roles_drain_by_default_but_not_under_a_supervisor_that_stops_them_all()
 def _drain_s(config: Config) -> tuple[float, float]:
     edge, node = edge_app(config.edge)[EDGE_PROCESS], node_app(config.node)[NODE_PROCESS]
     return edge.settings.drain_s, node.settings.drain_s
+
+
+def test_prices_of_sites_are_tables_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "farstage.toml"
+    file.write_text(
+        '[broker.sites.helsinki]\nprice_per_unit_hour = 0.04\n[broker.sites."*"]\npue = 1.5\n'
+        "[broker.weights]\npoints_per_kg_co2 = 7.0\n"
+    )
+    broker = load(file, environment={}).broker
+    assert broker.sites["helsinki"].price_per_unit_hour == 0.04
+    assert broker.sites["*"].pue == 1.5
+    assert broker.weights.points_per_kg_co2 == 7.0
+    file.write_text("[broker.sites.helsinki]\npue = 0.5\n")
+    with pytest.raises(ConfigError, match="pue"):
+        load(file, environment={})
