@@ -153,6 +153,12 @@ class Brain:
         is_session = session is not None and session.edge is not None and edge_pool(session.edge) == pool
         return view if is_view else None, session if is_session else None
 
+    def watch(self, now: float) -> list[Effect]:
+        """Time has passed: find the dead. Cheap; call it some twenty times a second."""
+        fleet.excuse_stall(self.state, now)
+        fleet.find_lost(self.state, now)
+        return self._effects()
+
     def tick(self, now: float) -> list[Effect]:
         """Time has passed: find the dead, place the homeless, end what is overdue. Call it a few times a second."""
         state = self.state
@@ -209,6 +215,7 @@ def _restore_agent(state: State, agent: AgentRecord, now: float) -> None:
     agent.state = AgentState.READY
     agent.last_seen = now
     agent.lost_at = now + state.settings.restore_grace_s
+    agent.words = {}
     if agent.drain_deadline is not None:
         agent.drain_deadline = now + state.settings.restored_drain_s
     match agent:
