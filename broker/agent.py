@@ -72,6 +72,11 @@ class AgentLink:
         self._queue.append(message)
         self._wake.set()
 
+    def mention(self, message: AgentMessage) -> None:
+        """Queue a message that is of no use later: it is dropped while the broker is away."""
+        if self.connected:
+            self.tell(message)
+
     async def run(self) -> None:
         """Stay in touch until cancelled."""
         pause_s = FIRST_RETRY_S

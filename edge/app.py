@@ -34,7 +34,7 @@ from edge.engine_choice import AIORTC, AUTO, choose_engine
 from edge.hub import StreamHub
 from edge.metrics import registry
 from edge.problems import problem
-from edge.trunk import TrunkAcceptor, TrunkPool
+from edge.trunk import PeerWatch, TrunkAcceptor, TrunkPool, watch_forever
 from edge.whep import CORS_HEADERS, WhepRoutes, bearer_token
 from edge.whip import WhipRoutes
 
@@ -111,7 +111,8 @@ class EdgeProcess:
         self.hub = StreamHub(time.monotonic, self._tell_broker, settings.edge)
         self.engine = make_engine(self.hub, settings)
         self.hub.engine = self.engine
-        self.trunks = TrunkAcceptor(self.hub)
+        self.peers = PeerWatch(lambda sighted: self.link.mention(sighted))
+        self.trunks = TrunkAcceptor(self.hub, self.peers)
         self.max_viewers = settings.max_viewers or default_viewers(self.engine)
         self.whep = WhepRoutes(self.hub, self.engine, self.max_viewers, lambda: self.verifier)
         self.whip = WhipRoutes(self.hub, self.engine, self.whep)
@@ -136,12 +137,13 @@ class EdgeProcess:
     async def run(self) -> None:
         """Serve until cancelled."""
         async with aiohttp.ClientSession() as http:
-            pool = self.hub.relay.trunks = TrunkPool(self.hub.relay, http)
+            pool = self.hub.relay.trunks = TrunkPool(self.hub.relay, http, self.peers)
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self.link.run())
                     tasks.create_task(self._report_forever())
                     tasks.create_task(self._poll_forever(pool))
+                    tasks.create_task(watch_forever(self.peers, lambda: [*self.trunks.heard(), *pool.heard()]))
             finally:
                 await pool.close()
 

@@ -37,11 +37,13 @@ from broker.protocol import (
 from edge.trunk import (
     LINGER_S,
     OutgoingStream,
+    PeerWatch,
     StreamFeedback,
     TrunkPool,
     ViewerAudio,
     ViewerInput,
     ViewerPresence,
+    watch_forever,
 )
 from render_farm.audio.room_audio import Sound
 from render_farm.audio_loop import AudioLoop
@@ -117,13 +119,15 @@ class RenderNode:
     async def run(self) -> None:
         """Work until cancelled."""
         async with aiohttp.ClientSession() as http:
-            self._trunks = TrunkPool(self, http)
+            watch = PeerWatch(self.link.mention)
+            self._trunks = TrunkPool(self, http, watch)
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self.link.run())
                     tasks.create_task(self.loop.run())
                     tasks.create_task(self.audio.run())
                     tasks.create_task(self._keep_house_forever())
+                    tasks.create_task(watch_forever(watch, self._trunks.heard))
             finally:
                 await self._trunks.close()
                 self._renderer.close()

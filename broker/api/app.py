@@ -80,6 +80,7 @@ async def _say_goodbye(app: web.Application) -> None:
 async def _background(controller: Controller) -> None:
     settings = controller.settings
     async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_repeat(controller, settings.watch_interval_s, controller.watch))
         tasks.create_task(_repeat(controller, settings.tick_interval_s, controller.tick))
         tasks.create_task(_repeat(controller, settings.store_probe_interval_s, controller.probe_store))
         tasks.create_task(_repeat(controller, settings.claim_ttl_s / 10, controller.record_agents))

@@ -393,6 +393,11 @@ class Controller:
             for target in targets
         ]
 
+    async def watch(self) -> None:
+        """Let the core notice who is dead."""
+        if self.restored:
+            await self.step(lambda: self.brain.watch(self.now()))
+
     async def tick(self) -> None:
         """Let the core notice that time has passed."""
         if self.restored:

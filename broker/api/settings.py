@@ -29,6 +29,8 @@ class BrokerSettings:
     policy: str = "best_value"
     core: CoreSettings = field(default_factory=CoreSettings)
     tick_interval_s: float = 0.2
+    watch_interval_s: float = 0.05
+    """How often the fleet is searched for the dead; adds as much to the time until a death by silence is known."""
     register_timeout_s: float = 5.0
     agent_silence_s: float = 15.0
     """After this long without a message an agent's socket is closed."""

@@ -168,6 +168,12 @@ class Brain:
         revision.move(self.state, moves, now)
         return self._effects()
 
+    def watch(self, now: float) -> list[Effect]:
+        """Time has passed: find the dead. Cheap; call it some twenty times a second."""
+        fleet.excuse_stall(self.state, now)
+        fleet.find_lost(self.state, now)
+        return self._effects()
+
     def tick(self, now: float) -> list[Effect]:
         """Time has passed: find the dead, place the homeless, end what is overdue. Call it a few times a second."""
         state = self.state
@@ -226,6 +232,7 @@ def _restore_agent(state: State, agent: AgentRecord, now: float) -> None:
     agent.state = AgentState.READY
     agent.last_seen = now
     agent.lost_at = now + state.settings.restore_grace_s
+    agent.words = {}
     if agent.drain_deadline is not None:
         agent.drain_deadline = now + state.settings.restored_drain_s
     match agent:

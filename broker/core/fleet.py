@@ -1,10 +1,11 @@
 """The fleet: nodes and edges come, beat, drain and die.
 
 An agent whose socket breaks has a short grace to come back; what it then still holds under current fences it
-keeps. One that stays away, or whose heartbeats stop, is dead: its views are placed again, its viewers may resume.
+keeps. One that stays away, or whose heartbeats stop, is dead, and sooner if another process agrees (`suspicion`): its
+views are placed again, its viewers may resume.
 """
 
-from broker.core import sessions, views
+from broker.core import sessions, suspicion, views
 from broker.core.effects import AgentKey, Disconnect, Send
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.state import (
@@ -27,6 +28,7 @@ from broker.protocol import (
     EndReason,
     NodeHeartbeat,
     ParticipantChanged,
+    PeerSighted,
     PutRelay,
     RegisterEdge,
     RegisterNode,
@@ -152,6 +154,8 @@ def node_message(state: State, node: NodeRecord, message: object, now: float) ->
             _view_failed(state, node, message, now)
         case ParticipantChanged():
             _participant_changed(state, node, message)
+        case PeerSighted():
+            _peer_sighted(state, node, message, now)
         case DrainRequested():
             _drain_requested(state, node, message, now)
         case _:
@@ -199,6 +203,8 @@ def edge_message(state: State, edge: EdgeRecord, message: object, now: float) ->
             view = state.views.get(message.stream)
             if view is not None:
                 views.source_lost(state, view, edge.edge, now)
+        case PeerSighted():
+            _peer_sighted(state, edge, message, now)
         case DrainRequested():
             _drain_requested(state, edge, message, now)
         case _:
@@ -235,6 +241,17 @@ def disconnected(state: State, key: AgentKey, now: float) -> None:
     state.refresh(agent)
     if isinstance(agent, EdgeRecord):
         views.edge_silenced(state, agent, now)
+    _bury_if_dead(state, agent, now)
+
+
+def _peer_sighted(state: State, observer: AgentRecord, message: PeerSighted, now: float) -> None:
+    """Somebody says how another agent stands. What is said of strangers, or by one of itself, does not count."""
+    agents: dict[str, NodeRecord] | dict[str, EdgeRecord] = state.edges if message.is_edge else state.nodes
+    agent = agents.get(message.peer)
+    if agent is None or agent is observer or agent.state is AgentState.LOST:
+        return
+    suspicion.note(agent.words, str(observer.key), message.sight, now)
+    _bury_if_dead(state, agent, now)
 
 
 def excuse_stall(state: State, now: float) -> None:
@@ -251,16 +268,20 @@ def excuse_stall(state: State, now: float) -> None:
 
 def find_lost(state: State, now: float) -> None:
     """Take for dead who stayed away or fell silent, and forget who has been dead for long."""
-    silence_s = state.settings.heartbeat_interval_s * state.settings.missed_heartbeats
     agents: list[AgentRecord] = [*state.nodes.values(), *state.edges.values()]
     for agent in agents:
         if agent.state is AgentState.LOST:
             _forget(state, agent, now)
-        elif agent.connected and now - agent.last_seen > silence_s:
-            state.emit(Disconnect(agent.key))
-            _lost(state, agent, now)
-        elif agent.lost_at is not None and now >= agent.lost_at:
-            _lost(state, agent, now)
+        else:
+            _bury_if_dead(state, agent, now)
+
+
+def _bury_if_dead(state: State, agent: AgentRecord, now: float) -> None:
+    if suspicion.judge(agent.line, agent.words, state.settings.patience, now) is not suspicion.Verdict.DEAD:
+        return
+    if agent.connected:
+        state.emit(Disconnect(agent.key))
+    _lost(state, agent, now)
 
 
 def _lost(state: State, agent: AgentRecord, now: float) -> None:
@@ -268,6 +289,7 @@ def _lost(state: State, agent: AgentRecord, now: float) -> None:
     agent.connected = False
     agent.lost_at = now
     state.refresh(agent)
+    agent.words = {}
     match agent:
         case NodeRecord():
             for room in list(state.rooms.values()):

@@ -19,6 +19,7 @@ from broker.core.policies import BestValue, PlacementPolicy
 from broker.core.pools import NodeOffer, NodePools
 from broker.core.prices import Values
 from broker.core.refusals import Refusal, RefusalKind
+from broker.core.suspicion import OwnLine, Patience, Words
 from broker.core.ways import EdgeOffer, EdgePools
 from broker.protocol import (
     AgentState,
@@ -42,8 +43,15 @@ MAX_ENDED_REMEMBERED = 4096
 class CoreSettings:
     """Deadlines and limits of the core; all times in seconds."""
 
-    heartbeat_interval_s: float = 0.5
-    missed_heartbeats: int = 3
+    heartbeat_interval_s: float = 0.2
+    missed_heartbeats: int = 7
+    """After so many an agent is dead though nobody else has noticed; with a second observer much sooner."""
+    tolerated_pause_s: float = 0.5
+    """How long an agent may stand still without being taken for dead, whatever phase of its heartbeat it is in."""
+    retransmission_s: float = 0.2
+    """How long a lost packet delays what follows it on a connection."""
+    sighting_counts_s: float = 2.0
+    """For how long another process' word on an agent counts."""
     reconnect_grace_s: float = 1.0
     """How long an agent whose socket broke may take to come back before it is taken for dead."""
     restore_grace_s: float = 10.0
@@ -71,6 +79,17 @@ class CoreSettings:
     values: Values = field(default_factory=Values)
     picture: PictureLimits = field(default_factory=PictureLimits)
     ladder: PictureLadder = field(default_factory=PictureLadder)
+
+    @property
+    def patience(self) -> Patience:
+        """What is allowed to an agent before it is suspected and taken for dead."""
+        return Patience(
+            heartbeat_interval_s=self.heartbeat_interval_s,
+            pause_s=self.tolerated_pause_s,
+            retransmission_s=self.retransmission_s,
+            silent_alone_s=self.heartbeat_interval_s * self.missed_heartbeats,
+            word_counts_s=self.sighting_counts_s,
+        )
 
 
 class RoomRecord(Struct, kw_only=True):
@@ -209,6 +228,7 @@ class _Agent(Struct, kw_only=True):
     """What is kept of every agent. `lost_at` is when it will be, or was, taken for dead.
 
     `departing`: the drain was asked for by the process itself and ends with it, unlike an operator's.
+    `words`: what others see of it, by observer.
     """
 
     region: str
@@ -219,6 +239,12 @@ class _Agent(Struct, kw_only=True):
     lost_at: float | None = None
     drain_deadline: float | None = None
     departing: bool = False
+    words: Words = {}
+
+    @property
+    def line(self) -> OwnLine:
+        """The broker's own connection to it."""
+        return OwnLine(self.last_seen, self.lost_at)
 
 
 class NodeRecord(_Agent, kw_only=True):

@@ -1,5 +1,6 @@
 """The control WebSocket: what edges and nodes (agents) tell the broker, and what it commands."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import msgspec
@@ -113,6 +114,30 @@ class SourceLost(Tagged, frozen=True):
     stream: Identifier
 
 
+class PeerSight(StrEnum):
+    """What a process sees of the one at the other end of a trunk."""
+
+    HEARD = "heard"
+    """It speaks (again)."""
+    SILENT = "silent"
+    """Nothing has come for longer than a pause and a lost packet explain."""
+    BROKEN = "broken"
+    """The connection has ended without a farewell."""
+
+
+class PeerSighted(Tagged, frozen=True):
+    """From a node or an edge: how a process that it has a trunk with stands, when that changes.
+
+    `SILENT` is repeated each second while it lasts. Together with the broker's own view it tells the dead from those
+    whose line to the broker is bad; alone it has no effect.
+    """
+
+    peer: Identifier
+    is_edge: bool
+    """Whether the peer is an edge; else it is a node."""
+    sight: PeerSight
+
+
 class ParticipantChanged(Tagged, frozen=True):
     """A node tells what a participant did in the world that the API shows: hand raised or lowered."""
 
@@ -143,6 +168,7 @@ AgentMessage = (
     | ViewerGone
     | ViewerReports
     | SourceLost
+    | PeerSighted
     | ParticipantChanged
     | DrainRequested
 )

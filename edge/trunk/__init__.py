@@ -2,7 +2,7 @@
 
 One WebSocket a pair of processes. The process that dials is the *source*: a render node, or in a cascade the
 edge nearer to it. The one that accepts is the *sink*: an edge. `framing` is the wire format and needs no I/O,
-`dialer` and `acceptor` are the two ends, and `pool` holds a source's trunks.
+`dialer` and `acceptor` are the two ends, `pool` holds a source's trunks, and `watch` notes who falls silent on them.
 """
 
 from edge.trunk.acceptor import SinkHandler, TrunkAcceptor, TrunkConnection
@@ -25,6 +25,7 @@ from edge.trunk.framing import (
     ViewerPresence,
 )
 from edge.trunk.pool import LINGER_S, TrunkPool
+from edge.trunk.watch import Peer, PeerWatch, watch_forever
 
 __all__ = [
     "LINGER_S",
@@ -37,6 +38,8 @@ __all__ = [
     "Kind",
     "LayerDescription",
     "OutgoingStream",
+    "Peer",
+    "PeerWatch",
     "SinkHandler",
     "SourceHandler",
     "StreamFeedback",
@@ -50,4 +53,5 @@ __all__ = [
     "ViewerEvent",
     "ViewerInput",
     "ViewerPresence",
+    "watch_forever",
 ]

@@ -1,5 +1,6 @@
 """The sink's end of a trunk: an aiohttp WebSocket handler that admits sources by token and hands on what they send."""
 
+import time
 from typing import Protocol
 
 import aiohttp
@@ -27,6 +28,7 @@ from edge.trunk.framing import (
 )
 from edge.trunk.link import TrunkLink
 from edge.trunk.outbox import Outbox
+from edge.trunk.watch import Peer, PeerWatch
 
 _log = structlog.get_logger(__name__)
 
@@ -58,6 +60,7 @@ class TrunkConnection:
 
     def __init__(self, source: str, handler: SinkHandler) -> None:
         self.source = source
+        self._peer: Peer | None = None
         self._handler = handler
         self._channels: set[int] = set()
         self._link = TrunkLink(Outbox(), self._take)
@@ -66,6 +69,21 @@ class TrunkConnection:
     def rtt_ms(self) -> float | None:
         """Smoothed round trip to the source, `None` before the first measurement."""
         return self._link.rtt_ms
+
+    @property
+    def peer(self) -> Peer | None:
+        """Who is at the other end; `None` before it has offered a stream and so shown what it is."""
+        return self._peer
+
+    @property
+    def heard_s(self) -> float:
+        """When the source was heard last, in monotonic seconds."""
+        return self._link.heard_s
+
+    @property
+    def took_leave(self) -> bool:
+        """Whether the source has closed the connection in good order."""
+        return self._link.took_leave
 
     def send_viewer(self, channel: int, viewer: ViewerPresence) -> None:
         """Tell the source that a viewer has arrived or is gone."""
@@ -141,6 +159,7 @@ class TrunkConnection:
         if len(self._channels) >= MAX_CHANNELS:
             raise TrunkError(f"more than {MAX_CHANNELS} streams on one trunk")
         description = parse_control(StreamOpen, frame)
+        self._peer = Peer(self.source, is_edge=bool(description.path))
         self._channels.add(frame.channel)
         reason = self._handler.on_open(self, frame.channel, description)
         if reason is not None:
@@ -148,10 +167,11 @@ class TrunkConnection:
 
 
 class TrunkAcceptor:
-    """Accepts sources on an aiohttp route; who may connect is decided before."""
+    """Accepts sources on an aiohttp route; who may connect is decided before. `watch` is told whose line broke."""
 
-    def __init__(self, handler: SinkHandler) -> None:
+    def __init__(self, handler: SinkHandler, watch: PeerWatch | None = None) -> None:
         self._handler = handler
+        self._watch = watch
         self.connections: set[TrunkConnection] = set()
         self.malformed = 0
 
@@ -164,13 +184,25 @@ class TrunkAcceptor:
         _log.info("trunk_accepted", source=source)
         try:
             await connection.run(socket)
+            self._note_end(connection)
         except TrunkError as error:
             self.malformed += 1
             _log.warning("trunk_violation", source=source, error=str(error))
             await socket.close(code=aiohttp.WSCloseCode.POLICY_VIOLATION, message=str(error).encode()[:120])
         except (OSError, TimeoutError) as error:
             _log.warning("trunk_lost", source=source, error=str(error) or type(error).__name__)
+            self._note_end(connection)
         finally:
             self.connections.discard(connection)
             await socket.close()
         return socket
+
+    def _note_end(self, ended: TrunkConnection) -> None:
+        """A line that broke is told, unless the source has another one already."""
+        has_another = any(other.peer == ended.peer for other in self.connections if other is not ended)
+        if self._watch is not None and ended.peer is not None and not ended.took_leave and not has_another:
+            self._watch.broke(ended.peer, time.monotonic())
+
+    def heard(self) -> list[tuple[Peer, float]]:
+        """The sources that are connected, and when each was heard last, in monotonic seconds."""
+        return [(entry.peer, entry.heard_s) for entry in self.connections if entry.peer is not None]

@@ -119,8 +119,16 @@ class OutgoingStream:
 class TrunkDialer:
     """The trunk from this process to one edge; `run` keeps it connected until cancelled."""
 
-    def __init__(self, url: str, token: Callable[[], str], handler: SourceHandler, http: aiohttp.ClientSession) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: Callable[[], str],
+        handler: SourceHandler,
+        http: aiohttp.ClientSession,
+        on_broken: Callable[[], None] | None = None,
+    ) -> None:
         self.url = url
+        self._on_broken = on_broken
         self._token = token
         self._handler = handler
         self._http = http
@@ -133,6 +141,11 @@ class TrunkDialer:
     def rtt_ms(self) -> float | None:
         """Smoothed round trip to the edge, `None` before the first measurement."""
         return self._link.rtt_ms
+
+    @property
+    def heard_s(self) -> float:
+        """When the edge was heard last, in monotonic seconds."""
+        return self._link.heard_s
 
     @property
     def frames_dropped(self) -> int:
@@ -204,13 +217,26 @@ class TrunkDialer:
             _log.info("trunk_connected", url=self.url)
             for stream in self._streams.values():
                 self._announce(stream)
-            await self._link.run(socket)
+            await self._serve(socket)
         finally:
             self.connected = False
             self._link.outbox.clear()
             for stream in self._streams.values():
                 stream.accepted = False
             await socket.close()
+
+    async def _serve(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        try:
+            await self._link.run(socket)
+        except (OSError, TimeoutError):
+            self._note_broken()
+            raise
+        if not self._link.took_leave:
+            self._note_broken()
+
+    def _note_broken(self) -> None:
+        if self._on_broken is not None:
+            self._on_broken()
 
     def _announce(self, stream: OutgoingStream) -> None:
         self.send_control(Kind.OPEN, stream.channel, stream.description)

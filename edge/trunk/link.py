@@ -1,4 +1,4 @@
-"""What both ends of a trunk do alike: write the outbox, read messages, measure the round trip."""
+"""What both ends of a trunk do alike: write the outbox, read messages, measure the round trip, be heard."""
 
 import asyncio
 import struct
@@ -11,6 +11,7 @@ from aiohttp import web
 from broker.together import run_until_first_ends
 from edge.trunk.framing import Frame, Kind, TrunkError, pack, unpack
 from edge.trunk.outbox import Outbox
+from edge.trunk.watch import KEEPALIVE_S
 
 PING_INTERVAL_S = 1.0
 READ_TIMEOUT_S = 5.0
@@ -27,6 +28,11 @@ class TrunkLink:
     def __init__(self, outbox: Outbox, on_frame: Callable[[Frame], None]) -> None:
         self.outbox = outbox
         self.rtt_ms: float | None = None
+        self.heard_s = time.monotonic()
+        """When the peer last said anything."""
+        self.took_leave = False
+        """Whether the peer closed the connection, rather than that it broke."""
+        self._sent_s = float("-inf")
         self._on_frame = on_frame
         self._wake = asyncio.Event()
         self._overflow = asyncio.Event()
@@ -46,6 +52,7 @@ class TrunkLink:
     async def run(self, socket: WebSocket) -> None:
         """Serve the connection until it ends. Raises `TrunkError` when the peer broke the rules."""
         self._overflow.clear()
+        self.heard_s, self.took_leave = time.monotonic(), False
         await run_until_first_ends(
             self._read(socket), self._write(socket), self._ping_forever(), self._watch_overflow()
         )
@@ -53,9 +60,11 @@ class TrunkLink:
     async def _read(self, socket: WebSocket) -> None:
         while True:
             message = await socket.receive(timeout=READ_TIMEOUT_S)
+            self.heard_s = time.monotonic()
             if message.type is aiohttp.WSMsgType.BINARY:
                 self._dispatch(unpack(message.data))
             elif message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED):
+                self.took_leave = message.type is not aiohttp.WSMsgType.CLOSED
                 return
             elif message.type is aiohttp.WSMsgType.ERROR:
                 raise TrunkError(f"connection failed: {socket.exception()}")
@@ -80,9 +89,14 @@ class TrunkLink:
         self.rtt_ms = rtt_ms if previous is None else previous + _RTT_SMOOTHING * (rtt_ms - previous)
 
     async def _ping_forever(self) -> None:
+        """Measure each second, and speak at least every `KEEPALIVE_S`, so that silence means something."""
+        pinged_s = float("-inf")
         while True:
-            self.send(pack(Frame(Kind.PING, 0, _PING.pack(time.monotonic()))))
-            await asyncio.sleep(PING_INTERVAL_S)
+            now = time.monotonic()
+            if now - pinged_s >= PING_INTERVAL_S or now - self._sent_s >= KEEPALIVE_S / 2:
+                pinged_s = now
+                self.send(pack(Frame(Kind.PING, 0, _PING.pack(now))))
+            await asyncio.sleep(KEEPALIVE_S / 2)
 
     async def _watch_overflow(self) -> None:
         await self._overflow.wait()
@@ -92,5 +106,6 @@ class TrunkLink:
         while True:
             while len(self.outbox):
                 await socket.send_bytes(self.outbox.pop())
+                self._sent_s = time.monotonic()
             self._wake.clear()
             await self._wake.wait()
