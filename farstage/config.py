@@ -35,8 +35,9 @@ class BrokerConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Section `broker`. `secret` (at least 32 characters) signs all tokens, `api_key` is the operator's.
 
     `policy` places viewers: lowest_latency, least_loaded, packed. `guest_joins_per_minute` is per address, and
-    `trusted_proxies` are the networks of reverse proxies whose `X-Forwarded-For` names that address. A node sends a
-    view to `node_fan_out` edges at most, each of which passes it on to `edge_fan_out` others.
+    `trusted_proxies` are the networks of reverse proxies whose `X-Forwarded-For` names that address.
+    `key_requests_per_minute` and `key_max_rooms` are those of API keys that have none of their own. A node sends a view
+    to `node_fan_out` edges at most, each of which passes it on to `edge_fan_out` others.
     """
 
     host: str = "127.0.0.1"
@@ -49,6 +50,8 @@ class BrokerConfig(Struct, frozen=True, forbid_unknown_fields=True):
     policy: str = "lowest_latency"
     guest_joins_per_minute: Annotated[float, Meta(gt=0, le=1e6)] = 60.0
     trusted_proxies: list[str] = []
+    key_requests_per_minute: Annotated[float, Meta(gt=0, le=1e6)] = 1200.0
+    key_max_rooms: Annotated[int, Meta(ge=0, le=1_000_000)] = 1000
     node_fan_out: FanOut = 4
     edge_fan_out: FanOut = 8
     max_fps: Annotated[int, Meta(ge=1, le=120)] = 30

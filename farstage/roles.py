@@ -54,6 +54,8 @@ def broker_app(config: BrokerConfig) -> web.Application:
             policy=config.policy,
             guest_joins_per_minute=config.guest_joins_per_minute,
             trusted_proxies=tuple(config.trusted_proxies),
+            key_requests_per_minute=config.key_requests_per_minute,
+            key_max_rooms=config.key_max_rooms,
             core=CoreSettings(picture=picture, fan_out=Limits(config.node_fan_out, config.edge_fan_out)),
         )
         return create_app(settings)
