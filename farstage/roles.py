@@ -60,6 +60,8 @@ def broker_app(config: BrokerConfig) -> web.Application:
                 fan_out=Limits(config.node_fan_out, config.edge_fan_out),
                 values=Values(weights=config.weights, sites=config.sites),
             ),
+            key_requests_per_minute=config.key_requests_per_minute,
+            key_max_rooms=config.key_max_rooms,
         )
         return create_app(settings)
     except ValueError as error:

@@ -15,11 +15,12 @@ from broker.api.keys import (
     CONTROLLER,
     EDGE_HTTP,
     GUEST_LIMITER,
+    KEY_LIMITER,
     PUBLISH_LIMITER,
     RESHAPE_LIMITER,
     TRUSTED_PROXIES,
 )
-from broker.api.rate_limit import OFFERS_PER_MINUTE, RESHAPES_PER_MINUTE, RateLimiter
+from broker.api.rate_limit import OFFERS_PER_MINUTE, RESHAPES_PER_MINUTE, KeyLimiter, RateLimiter
 from broker.api.settings import BrokerSettings
 from broker.api.static import StaticFiles
 from broker.protocol import MAX_HTTP_BODY_BYTES
@@ -44,6 +45,7 @@ def create_app(settings: BrokerSettings) -> web.Application:
     app = web.Application(middlewares=middlewares, client_max_size=MAX_HTTP_BODY_BYTES)  # type: ignore[arg-type]
     app[CONTROLLER] = Controller(settings, store)
     app[GUEST_LIMITER] = RateLimiter(settings.guest_joins_per_minute)
+    app[KEY_LIMITER] = KeyLimiter()
     app[RESHAPE_LIMITER] = RateLimiter(RESHAPES_PER_MINUTE)
     app[PUBLISH_LIMITER] = RateLimiter(OFFERS_PER_MINUTE)
     app[TRUSTED_PROXIES] = parse_networks(settings.trusted_proxies)

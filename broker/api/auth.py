@@ -4,8 +4,10 @@ import hmac
 
 from aiohttp import web
 
+from broker.api.api_keys import SECRET_MARK
 from broker.api.controller import Controller
-from broker.api.keys import CONTROLLER
+from broker.api.keys import CONTROLLER, KEY_LIMITER, SCOPE
+from broker.api.principal import PRINCIPAL, ROOT, Principal
 from broker.api.problems import ApiError, from_token
 from broker.core.state import SessionRecord
 from broker.protocol import AUDIENCE_OPERATOR, AUDIENCE_SESSION, Claims, Role
@@ -37,20 +39,42 @@ def verify(controller: Controller, token: str | None, audience: str) -> Claims:
         raise refuse(controller, refused.reason) from refused
 
 
-def _is_api_key(controller: Controller, token: str) -> bool:
+def _is_root_key(controller: Controller, token: str) -> bool:
     return hmac.compare_digest(token.encode(errors="surrogateescape"), controller.settings.api_key.encode())
 
 
+def _operator(controller: Controller, token: str | None) -> Principal:
+    """Whom the root key, an API key or an operator token names. Raises `ApiError`."""
+    if token is not None and _is_root_key(controller, token):
+        return Principal(key=ROOT)
+    if token is not None and token.startswith(SECRET_MARK):
+        return controller.api_keys.principal(token, controller.unix_now())
+    claims = verify(controller, token, AUDIENCE_OPERATOR)
+    per_minute = controller.settings.key_requests_per_minute
+    return Principal(key=f"operator:{claims.sub}", requests_per_minute=per_minute, expires_at=float(claims.exp))
+
+
+def _admit(request: web.Request, principal: Principal) -> None:
+    """Let them pass if their limits, their scopes and the rooms they reach allow this. Raises `ApiError`."""
+    request[PRINCIPAL] = principal
+    limiter, now = request.app[KEY_LIMITER], request.app[CONTROLLER].now()
+    wait_s = limiter.wait_s(principal.key, principal.requests_per_minute, now)
+    if wait_s:
+        detail = f"{principal.key} may send {principal.requests_per_minute:g} requests a minute"
+        raise ApiError("rate-limited", 429, "Too many requests with this key", detail, wait_s)
+    principal.require(request[SCOPE])
+    if (room := request.match_info.get("room")) is not None:
+        principal.require_room(room)
+
+
 async def require_operator(request: web.Request) -> None:
-    """Let operators pass: the API key, or an operator token."""
-    controller, token = request.app[CONTROLLER], bearer_token(request)
-    if token is None or not _is_api_key(controller, token):
-        verify(controller, token, AUDIENCE_OPERATOR)
+    """Let operators pass who have the route's scope: the root key, an API key, or an operator token."""
+    _admit(request, _operator(request.app[CONTROLLER], bearer_token(request)))
 
 
 def _is_operator(controller: Controller, token: str | None) -> bool:
-    """Whether this is an operator, without counting a refusal if not."""
-    if token is None or _is_api_key(controller, token):
+    """Whether this claims to be an operator, without counting a refusal if not."""
+    if token is None or token.startswith(SECRET_MARK) or _is_root_key(controller, token):
         return token is not None
     try:
         controller.verifier.verify(token, AUDIENCE_OPERATOR, controller.unix_now())
@@ -60,15 +84,17 @@ def _is_operator(controller: Controller, token: str | None) -> bool:
 
 
 async def require_moderator(request: web.Request) -> None:
-    """Let operators pass, and hosts with the session token of this very room."""
+    """Let operators pass who have the route's scope, and hosts with the session token of this very room."""
     controller, token = request.app[CONTROLLER], bearer_token(request)
     if _is_operator(controller, token):
-        return
+        return await require_operator(request)
     session = await session_of(controller, token)
     if session.room != request.match_info["room"]:
         raise refuse(controller, TokenRefusal.WRONG_ROOM)
+    request[PRINCIPAL] = Principal(key=f"session:{session.session}", scopes=frozenset(), room_prefix=session.room)
     if session.role is not Role.HOST:
         raise ApiError("not-permitted", 403, "Only hosts may do this")
+    return None
 
 
 async def require_session(request: web.Request) -> SessionRecord:
@@ -84,7 +110,10 @@ async def require_session_or_operator(request: web.Request) -> SessionRecord:
     """The session of the path, for its participant or an operator."""
     controller, token = request.app[CONTROLLER], bearer_token(request)
     if _is_operator(controller, token):
-        return controller.brain.state.session(request.match_info["session"])
+        await require_operator(request)
+        session = controller.brain.state.session(request.match_info["session"])
+        request[PRINCIPAL].require_room(session.room)
+        return session
     return await require_session(request)
 
 

@@ -20,9 +20,11 @@ import structlog
 from aiohttp import WSCloseCode
 from msgspec.structs import replace
 
+from broker.api.api_keys import ApiKeys
 from broker.api.links import AgentLink
 from broker.api.metrics import BrokerMetrics
 from broker.api.settings import BrokerSettings
+from broker.api.shelf import StoredPart
 from broker.core.brain import Brain
 from broker.core.effects import (
     AgentKey,
@@ -90,6 +92,10 @@ class Controller:
         self._store_identity: str | None = None
         self._instance = f"{settings.name}-{secrets.token_hex(6)}"
         self._lead: StoredClaim | None = None
+        self.observers: list[Callable[[Effect], None]] = []
+        """Told of every effect, in order and under the lock; they must neither wait nor fail."""
+        self.api_keys = ApiKeys(settings)
+        self._parts: tuple[StoredPart, ...] = (self.api_keys,)
 
     def _new_brain(self) -> Brain:
         core = self.settings.core
@@ -101,6 +107,13 @@ class Controller:
         """Let the core decide and carry out what it asks for. Raises `Refusal` as `decide` does."""
         async with self._lock:
             return await self._carry_out(decide())
+
+    async def change(self, make: Callable[[], T]) -> T:
+        """Change records beside the core's under the lock, and write them. Raises what `make` does."""
+        async with self._lock:
+            made = make()
+            await self._write()
+            return made
 
     async def _carry_out(self, effects: list[Effect]) -> Outcome:
         outcome = Outcome()
@@ -117,6 +130,8 @@ class Controller:
         return outcome
 
     async def _carry_out_one(self, effect: Effect, outcome: Outcome) -> None:
+        for observe in self.observers:
+            observe(effect)
         match effect:
             case Send():
                 await self._send(effect.agent, effect.message)
@@ -236,14 +251,21 @@ class Controller:
         self.metrics.store_ready.set(ready)
 
     async def _write(self) -> None:
-        if not self._dirty or not self.store_ready:
+        if not self.store_ready:
             return
         dirty = set(self._dirty)
-        changes = {key: self._record(*key) for key in dirty}
+        beside = {key: record for part in self._parts for key, record in part.take_changes().items()}
+        changes = {key: self._record(*key) for key in dirty} | beside
+        if not changes:
+            return
         try:
             await self.use_store(lambda: self._store.save(changes))
-        except StoreUnavailable:
-            return
+        except BaseException as error:
+            for part in self._parts:
+                part.give_back(beside)
+            if isinstance(error, StoreUnavailable):
+                return
+            raise
         self._dirty -= dirty
 
     def _record(self, collection: str, key: str) -> bytes | None:
@@ -270,6 +292,8 @@ class Controller:
         self._dirty |= {(Collection.SESSIONS.value, name) for name in state.sessions}
         self._dirty |= {(Collection.VIEWS.value, name) for name in state.views}
         self._dirty |= {(Collection.USAGE.value, name) for name in state.usage}
+        for part in self._parts:
+            part.mark_all()
 
     async def probe_store(self) -> None:
         """Find out whether the store answers; the first time, take over what it holds; later, catch up."""
@@ -310,6 +334,8 @@ class Controller:
         async with self._lock:
             self._lead, self.restored = None, False
             self._dirty.clear()
+            for part in self._parts:
+                part.forget()
             self.brain = self._new_brain()
             self.close_links()
 
@@ -326,7 +352,10 @@ class Controller:
         usage = await self._store.load(Collection.USAGE.value)
         sessions = await self._store.load(Collection.SESSIONS.value)
         agents = await self._store.agents(self.unix_now())
+        beside = [(part, await self._store.load(part.collection)) for part in self._parts]
         async with self._lock:
+            for part, records in beside:
+                part.restore(records)
             self.brain.restore(
                 (msgspec.json.decode(raw, type=RoomRecord) for raw in rooms.values()),
                 (msgspec.json.decode(raw, type=ViewRecord) for raw in views.values()),

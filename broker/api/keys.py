@@ -5,11 +5,15 @@ from aiohttp import web
 
 from broker.api.client_address import Network
 from broker.api.controller import Controller
-from broker.api.rate_limit import RateLimiter
+from broker.api.rate_limit import KeyLimiter, RateLimiter
+from broker.protocol import Scope
 
 CONTROLLER: web.AppKey[Controller] = web.AppKey("controller", Controller)
 GUEST_LIMITER: web.AppKey[RateLimiter] = web.AppKey("guest_limiter", RateLimiter)
 RESHAPE_LIMITER: web.AppKey[RateLimiter] = web.AppKey("reshape_limiter", RateLimiter)
 PUBLISH_LIMITER: web.AppKey[RateLimiter] = web.AppKey("publish_limiter", RateLimiter)
+KEY_LIMITER: web.AppKey[KeyLimiter] = web.AppKey("key_limiter", KeyLimiter)
+SCOPE: web.RequestKey[Scope] = web.RequestKey("scope", Scope)
+"""What the route needs of an operator, as the route table says."""
 EDGE_HTTP: web.AppKey[aiohttp.ClientSession] = web.AppKey("edge_http", aiohttp.ClientSession)
 TRUSTED_PROXIES: web.AppKey[tuple[Network, ...]] = web.AppKey("trusted_proxies", tuple)

@@ -13,6 +13,7 @@ from broker.api.routes import ROUTES, Access, Route
 _JSON = "application/json"
 _REF_TEMPLATE = "#/components/schemas/{name}"
 _ALWAYS = (400, 401, 403, 413)
+_OPERATORS = (Access.OPERATOR, Access.MODERATOR)
 _SECURITY: dict[Access, list[dict[str, list[str]]]] = {
     Access.PUBLIC: [],
     Access.JOIN_TOKEN: [{"joinToken": []}, {}],
@@ -23,7 +24,7 @@ _SECURITY: dict[Access, list[dict[str, list[str]]]] = {
     Access.AGENT: [{"agentToken": []}],
 }
 _SCHEMES = {
-    "operator": "The API key, or an operator token",
+    "operator": "The root key, an API key with the scope the operation names, or an operator token",
     "joinToken": "A join token from POST /v1/rooms/{room}/tokens, single use",
     "publishToken": "A token from POST /v1/rooms/{room}/tokens with `publish`",
     "sessionToken": "The session token of a JoinGrant",
@@ -63,12 +64,14 @@ def _operation(route: Route) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": f"{route.handler.__name__}_{_parameters(route)[-1] if _parameters(route) else 'all'}",
         "summary": route.summary,
-        "description": f"Access: {route.access.value}.",
+        "description": f"Access: {route.access.value}." + (f" Scope: `{route.scope.value}`." if route.scope else ""),
         "tags": [route.tag],
         "security": _SECURITY[route.access],
         "parameters": [_parameter(name) for name in _parameters(route)],
         "responses": _responses(route),
     }
+    if route.scope is not None:
+        operation["x-scope"] = route.scope.value
     if route.body is not None:
         operation["requestBody"] = {"content": {route.media_type: {"schema": _ref(route.body)}}}
     elif route.media_type != _JSON:
@@ -92,7 +95,7 @@ def _responses(route: Route) -> dict[str, Any]:
         success["content"] = {route.media_type: {"schema": {"type": "string"}}}
     problem = {CONTENT_TYPE: {"schema": _ref(protocol.Problem)}}
     responses: dict[str, Any] = {str(route.status): success}
-    for status in sorted({*_ALWAYS, *route.statuses}):
+    for status in sorted({*_ALWAYS, *route.statuses, *((429,) if route.access in _OPERATORS else ())}):
         responses[str(status)] = {"description": "Problem", "content": problem}
     responses["default"] = {"description": "Any other problem", "content": problem}
     return responses

@@ -1,4 +1,4 @@
-"""A token bucket per client address or session, so that one cannot fill rooms or keep encoders busy."""
+"""A token bucket per client address, session or API key, so that one cannot fill rooms or keep encoders busy."""
 
 from collections import OrderedDict
 
@@ -23,6 +23,25 @@ class RateLimiter:
         """Count one event and return 0, or return the seconds to wait until one is allowed."""
         bucket = self._buckets.pop(name, None) or TokenBucket(self._per_second, self._burst)
         self._buckets[name] = bucket
+        while len(self._buckets) > MAX_NAMES:
+            self._buckets.popitem(last=False)
+        return 0.0 if bucket.take(now) else bucket.wait_s
+
+
+class KeyLimiter:
+    """Allows each key its own number of requests per minute on average, and a quarter of it at once."""
+
+    def __init__(self) -> None:
+        self._buckets: OrderedDict[str, tuple[float, TokenBucket]] = OrderedDict()
+
+    def wait_s(self, key: str, per_minute: float | None, now: float) -> float:
+        """Count one request and return 0, or return the seconds to wait; no limit (`None`) never waits."""
+        if per_minute is None:
+            return 0.0
+        rate, bucket = self._buckets.pop(key, (0.0, None))
+        if bucket is None or rate != per_minute:
+            bucket = TokenBucket(per_minute / 60.0, max(1.0, per_minute / 4))
+        self._buckets[key] = (per_minute, bucket)
         while len(self._buckets) > MAX_NAMES:
             self._buckets.popitem(last=False)
         return 0.0 if bucket.take(now) else bucket.wait_s

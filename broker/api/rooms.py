@@ -8,9 +8,11 @@ from broker.api.bodies import json_response, read_body
 from broker.api.controller import Controller
 from broker.api.keys import CONTROLLER
 from broker.api.presentation import rfc3339, show_participant, show_room
-from broker.api.problems import store_unavailable
+from broker.api.principal import Principal, principal_of
+from broker.api.problems import ApiError, store_unavailable
 from broker.core import publishing, views
-from broker.core.state import RoomRecord
+from broker.core.effects import Effect
+from broker.core.state import RoomRecord, State
 from broker.protocol import (
     AUDIENCE_JOIN,
     AUDIENCE_PUBLISH,
@@ -26,8 +28,11 @@ from broker.protocol import (
     TokenRequest,
 )
 
+QUOTA_RETRY_S = 60.0
+"""Rooms close when they have been empty for a while: a minute is a fair guess when there will be a place."""
 
-def _require_store(controller: Controller) -> None:
+
+def require_store(controller: Controller) -> None:
     """What operators change must not be lost, so it waits for the store."""
     if not controller.store_ready:
         raise store_unavailable()
@@ -37,9 +42,10 @@ async def create_room(request: web.Request) -> web.Response:
     """Create a room; 409 if the name is taken."""
     controller = request.app[CONTROLLER]
     body = await read_body(request, RoomCreate)
-    _require_store(controller)
+    require_store(controller)
+    principal = principal_of(request)
     room = RoomRecord(
-        room=body.room or f"room-{secrets.token_hex(4)}",
+        room=body.room or f"{principal.room_prefix or 'room-'}{secrets.token_hex(4)}",
         mode=body.mode,
         scene=body.scene,
         max_participants=body.max_participants,
@@ -47,15 +53,31 @@ async def create_room(request: web.Request) -> web.Response:
         open=body.open,
         metadata=body.metadata,
         created_at=rfc3339(controller.unix_now()),
+        owner=principal.key,
     )
-    await controller.step(lambda: controller.brain.create_room(room, controller.now()))
+    principal.require_room(room.room)
+    await controller.step(lambda: _create_within_quota(controller, principal, room))
     return json_response(show_room(room), 201, {"Location": f"/v1/rooms/{room.room}"})
 
 
+def _create_within_quota(controller: Controller, principal: Principal, room: RoomRecord) -> list[Effect]:
+    """Under the controller's lock, so that two requests at once do not both take the last place."""
+    owned = rooms_owned(controller.brain.state, principal.key)
+    if principal.max_rooms is not None and owned >= principal.max_rooms:
+        detail = f"the key has {owned} rooms of {principal.max_rooms}; close one"
+        raise ApiError("quota-exceeded", 429, "The key has as many rooms as it may", detail, QUOTA_RETRY_S)
+    return controller.brain.create_room(room, controller.now())
+
+
+def rooms_owned(state: State, key: str) -> int:
+    """How many open rooms an API key has made."""
+    return sum(room.owner == key for room in state.rooms.values())
+
+
 async def list_rooms(request: web.Request) -> web.Response:
-    """All rooms, by name."""
-    rooms = request.app[CONTROLLER].brain.state.rooms
-    return json_response(RoomList(rooms=[show_room(rooms[name]) for name in sorted(rooms)]))
+    """All rooms the key reaches, by name."""
+    rooms, principal = request.app[CONTROLLER].brain.state.rooms, principal_of(request)
+    return json_response(RoomList(rooms=[show_room(rooms[name]) for name in sorted(rooms) if principal.reaches(name)]))
 
 
 async def get_room(request: web.Request) -> web.Response:
@@ -67,7 +89,7 @@ async def patch_room(request: web.Request) -> web.Response:
     """Change limits, openness or metadata of a room."""
     controller, name = request.app[CONTROLLER], request.match_info["room"]
     body = await read_body(request, RoomPatch)
-    _require_store(controller)
+    require_store(controller)
     await controller.step(lambda: controller.brain.patch_room(name, body))
     return json_response(show_room(controller.brain.state.room(name)))
 
@@ -75,7 +97,7 @@ async def patch_room(request: web.Request) -> web.Response:
 async def delete_room(request: web.Request) -> web.Response:
     """Close a room and end its sessions."""
     controller, name = request.app[CONTROLLER], request.match_info["room"]
-    _require_store(controller)
+    require_store(controller)
     await controller.step(lambda: controller.brain.close_room(name))
     return web.Response(status=204)
 

@@ -7,8 +7,8 @@ from enum import StrEnum
 from aiohttp import web
 
 from broker import protocol
-from broker.api import auth, control, fleet, offers, rooms, sessions, usage
-from broker.api.keys import CONTROLLER
+from broker.api import api_key_routes, auth, control, fleet, offers, rooms, sessions, usage
+from broker.api.keys import CONTROLLER, SCOPE
 from broker.api.problems import standing_by
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -40,6 +40,8 @@ class Route:
     answer: type[protocol.Message] | None = None
     status: int = 200
     statuses: tuple[int, ...] = ()
+    scope: protocol.Scope | None = None
+    """What an operator needs for it; hosts in their own room and participants in their session need none."""
     media_type: str = "application/json"
     """Of body and answer; where it is not JSON there are no structs for them."""
 
@@ -53,41 +55,50 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="POST", path="/v1/rooms", handler=rooms.create_room, tag="rooms", access=Access.OPERATOR,
         summary="Create a room", body=protocol.RoomCreate, answer=protocol.Room, status=201, statuses=(409, 422, 503),
+        scope=protocol.Scope.ROOMS_WRITE,
     ),
     Route(
         method="GET", path="/v1/rooms", handler=rooms.list_rooms, tag="rooms", access=Access.OPERATOR,
         summary="List rooms", answer=protocol.RoomList,
+        scope=protocol.Scope.ROOMS_READ,
     ),
     Route(
         method="GET", path="/v1/rooms/{room}", handler=rooms.get_room, tag="rooms", access=Access.OPERATOR,
         summary="One room", answer=protocol.Room, statuses=(404,),
+        scope=protocol.Scope.ROOMS_READ,
     ),
     Route(
         method="PATCH", path="/v1/rooms/{room}", handler=rooms.patch_room, tag="rooms", access=Access.OPERATOR,
         summary="Change a room", body=protocol.RoomPatch, answer=protocol.Room, statuses=(404, 503),
+        scope=protocol.Scope.ROOMS_WRITE,
     ),
     Route(
         method="DELETE", path="/v1/rooms/{room}", handler=rooms.delete_room, tag="rooms", access=Access.OPERATOR,
         summary="Close a room and end its sessions", status=204, statuses=(404, 503),
+        scope=protocol.Scope.ROOMS_WRITE,
     ),
     Route(
         method="POST", path="/v1/rooms/{room}/tokens", handler=rooms.create_token, tag="rooms",
         access=Access.OPERATOR, summary="Mint a single-use join token and its link, or a publish token",
         body=protocol.TokenRequest, answer=protocol.TokenGrant, status=201, statuses=(404, 409),
+        scope=protocol.Scope.TOKENS_WRITE,
     ),
     Route(
         method="GET", path="/v1/rooms/{room}/participants", handler=rooms.list_participants, tag="participants",
         access=Access.MODERATOR, summary="List participants", answer=protocol.ParticipantList, statuses=(404,),
+        scope=protocol.Scope.PARTICIPANTS_READ,
     ),
     Route(
         method="PATCH", path="/v1/rooms/{room}/participants/{participant}", handler=rooms.patch_participant,
         tag="participants", access=Access.MODERATOR, summary="Change a participant's role, or mute them",
         body=protocol.ParticipantPatch, answer=protocol.Participant, statuses=(404,),
+        scope=protocol.Scope.PARTICIPANTS_WRITE,
     ),
     Route(
         method="DELETE", path="/v1/rooms/{room}/participants/{participant}", handler=rooms.remove_participant,
         tag="participants", access=Access.MODERATOR, summary="Remove a participant and revoke their tokens",
         status=204, statuses=(404, 503),
+        scope=protocol.Scope.PARTICIPANTS_WRITE,
     ),
     Route(
         method="GET", path="/v1/probe-targets", handler=sessions.list_probe_targets, tag="sessions",
@@ -121,34 +132,67 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="DELETE", path="/v1/sessions/{session}", handler=sessions.leave, tag="sessions",
         access=Access.SESSION, summary="Leave", status=204, statuses=(404, 410),
+        scope=protocol.Scope.PARTICIPANTS_WRITE,
     ),
     Route(
         method="GET", path="/v1/nodes", handler=fleet.list_nodes, tag="fleet", access=Access.OPERATOR,
         summary="List render nodes", answer=protocol.NodeList,
+        scope=protocol.Scope.FLEET_READ,
     ),
     Route(
         method="POST", path="/v1/nodes/{node}/drain", handler=fleet.drain, tag="fleet", access=Access.OPERATOR,
         summary="Drain a node", body=protocol.DrainRequest, answer=protocol.Node, statuses=(404,),
+        scope=protocol.Scope.FLEET_WRITE,
     ),
     Route(
         method="DELETE", path="/v1/nodes/{node}/drain", handler=fleet.cancel_drain, tag="fleet",
         access=Access.OPERATOR, summary="Call a node's drain off", answer=protocol.Node, statuses=(404,),
+        scope=protocol.Scope.FLEET_WRITE,
     ),
     Route(
         method="GET", path="/v1/edges", handler=fleet.list_edges, tag="fleet", access=Access.OPERATOR,
         summary="List edges", answer=protocol.EdgeList,
+        scope=protocol.Scope.FLEET_READ,
     ),
     Route(
         method="POST", path="/v1/edges/{edge}/drain", handler=fleet.drain, tag="fleet", access=Access.OPERATOR,
         summary="Drain an edge", body=protocol.DrainRequest, answer=protocol.Edge, statuses=(404,),
+        scope=protocol.Scope.FLEET_WRITE,
     ),
     Route(
         method="DELETE", path="/v1/edges/{edge}/drain", handler=fleet.cancel_drain, tag="fleet",
         access=Access.OPERATOR, summary="Call an edge's drain off", answer=protocol.Edge, statuses=(404,),
+        scope=protocol.Scope.FLEET_WRITE,
+    ),
+    Route(
+        method="POST", path="/v1/api-keys", handler=api_key_routes.create_key, tag="api keys", access=Access.OPERATOR,
+        summary="Make an API key; its secret is shown this once", body=protocol.ApiKeyCreate,
+        answer=protocol.ApiKeyGrant, status=201, statuses=(409, 429, 503), scope=protocol.Scope.KEYS_WRITE,
+    ),
+    Route(
+        method="GET", path="/v1/api-keys", handler=api_key_routes.list_keys, tag="api keys", access=Access.OPERATOR,
+        summary="List API keys", answer=protocol.ApiKeyList, scope=protocol.Scope.KEYS_READ,
+    ),
+    Route(
+        method="GET", path="/v1/api-keys/{key}", handler=api_key_routes.get_key, tag="api keys",
+        access=Access.OPERATOR, summary="One API key", answer=protocol.ApiKey, statuses=(404,),
+        scope=protocol.Scope.KEYS_READ,
+    ),
+    Route(
+        method="DELETE", path="/v1/api-keys/{key}", handler=api_key_routes.delete_key, tag="api keys",
+        access=Access.OPERATOR, summary="Withdraw an API key", status=204, statuses=(404, 503),
+        scope=protocol.Scope.KEYS_WRITE,
+    ),
+    Route(
+        method="POST", path="/v1/api-keys/{key}/rotate", handler=api_key_routes.rotate_key, tag="api keys",
+        access=Access.OPERATOR, summary="Give an API key a new secret; the former stays good for a while",
+        body=protocol.RotateRequest, answer=protocol.ApiKeyGrant, statuses=(404, 503),
+        scope=protocol.Scope.KEYS_WRITE,
     ),
     Route(
         method="GET", path="/v1/usage", handler=usage.get_usage, tag="usage", access=Access.OPERATOR,
         summary="What rooms used: time, drawing, bytes, energy, carbon, cost", answer=protocol.UsageReport,
+        scope=protocol.Scope.USAGE_READ,
     ),
     Route(
         method="GET", path="/v1/control", handler=control.control, tag="fleet", access=Access.AGENT,
@@ -166,6 +210,8 @@ def guarded(route: Route) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         if not request.app[CONTROLLER].restored:
             raise standing_by()
+        if route.scope is not None:
+            request[SCOPE] = route.scope
         if guard is not None:
             await guard(request)
         return await route.handler(request)

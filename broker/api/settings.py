@@ -52,6 +52,12 @@ class BrokerSettings:
     """Networks of reverse proxies whose `X-Forwarded-For` is believed: anybody else could invent addresses with it
     and so escape the limit."""
 
+    key_requests_per_minute: float = 1200.0
+    """Of one API key or operator token, unless the key says otherwise: stops a program that runs wild from keeping the
+    broker busy. The root key has no such limit, so that it still opens when everything else is refused."""
+    key_max_rooms: int = 1000
+    """Rooms of one API key at a time, unless the key says otherwise: stops one key from using up all rooms."""
+
     def __post_init__(self) -> None:
         if len(self.secret) < MIN_SECRET_BYTES:
             raise ValueError(f"secret: {len(self.secret)} bytes; give at least {MIN_SECRET_BYTES} random ones")
@@ -60,6 +66,10 @@ class BrokerSettings:
         policy_named(self.policy, self.core.values)
         if self.guest_joins_per_minute <= 0:
             raise ValueError(f"guest_joins_per_minute: {self.guest_joins_per_minute:g}; give more than 0")
+        if self.key_requests_per_minute <= 0:
+            raise ValueError(f"key_requests_per_minute: {self.key_requests_per_minute:g}; give more than 0")
+        if self.key_max_rooms < 0:
+            raise ValueError(f"key_max_rooms: {self.key_max_rooms}; give 0 or more")
         try:
             parse_networks(self.trusted_proxies)
         except ValueError as error:

@@ -103,6 +103,8 @@ class RoomRecord(Struct, kw_only=True):
     open: bool
     metadata: dict[str, str]
     created_at: str
+    owner: str = ""
+    """The id of the API key that made it, whose quota it counts against; empty in records of former brokers."""
     node: str | None = None
     world_node: str | None = None
     empty_since: float | None = None

@@ -6,6 +6,11 @@ import aiohttp
 import msgspec
 
 from broker.protocol import (
+    DEFAULT_OVERLAP_S,
+    ApiKey,
+    ApiKeyCreate,
+    ApiKeyGrant,
+    ApiKeyList,
     DrainRequest,
     JoinGrant,
     JoinRequest,
@@ -20,6 +25,7 @@ from broker.protocol import (
     RoomCreate,
     RoomList,
     RoomPatch,
+    RotateRequest,
     TokenGrant,
     TokenRequest,
 )
@@ -98,6 +104,23 @@ class BrokerClient:
     async def mint_token(self, room: str, request: TokenRequest) -> TokenGrant:
         """A join token for somebody. Raises `Refused`."""
         return await self._call("POST", f"/v1/rooms/{room}/tokens", TokenGrant, body=request, token=self._api_key)
+
+    async def create_api_key(self, wish: ApiKeyCreate) -> ApiKeyGrant:
+        """Make an API key; the grant holds its secret, this once. Raises `Refused`."""
+        return await self._call("POST", "/v1/api-keys", ApiKeyGrant, body=wish, token=self._api_key)
+
+    async def api_keys(self) -> list[ApiKey]:
+        """The API keys this one may see. Raises `Refused`."""
+        return (await self._call("GET", "/v1/api-keys", ApiKeyList, token=self._api_key)).api_keys
+
+    async def rotate_api_key(self, key: str, overlap_s: float = DEFAULT_OVERLAP_S) -> ApiKeyGrant:
+        """Give a key a new secret; the former stays good for `overlap_s` seconds. Raises `Refused`."""
+        body = RotateRequest(overlap_s=overlap_s)
+        return await self._call("POST", f"/v1/api-keys/{key}/rotate", ApiKeyGrant, body=body, token=self._api_key)
+
+    async def delete_api_key(self, key: str) -> None:
+        """Withdraw a key. Raises `Refused`."""
+        await self._request("DELETE", f"/v1/api-keys/{key}", None, self._api_key)
 
     async def probe_targets(self) -> ProbeTargetList:
         """The edges to measure."""
