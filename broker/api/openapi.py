@@ -34,13 +34,13 @@ _SCHEMES = {
 @cache
 def document() -> bytes:
     """The document as JSON."""
-    structs = [t for route in ROUTES for t in (route.body, route.answer) if t is not None]
+    structs = [t for route in ROUTES for t in (route.body, route.answer, route.query) if t is not None]
     messages = [protocol.AgentMessage, protocol.BrokerMessage, protocol.ClientMessage, protocol.ClientEvent]
     types = [*dict.fromkeys(structs), protocol.Problem, *messages]
     _, schemas = msgspec.json.schema_components(types, ref_template=_REF_TEMPLATE)
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
     spec = {
         "openapi": "3.1.0",
         "info": {
@@ -59,14 +59,14 @@ def document() -> bytes:
     return msgspec.json.encode(spec)
 
 
-def _operation(route: Route) -> dict[str, Any]:
+def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": f"{route.handler.__name__}_{_parameters(route)[-1] if _parameters(route) else 'all'}",
         "summary": route.summary,
         "description": f"Access: {route.access.value}.",
         "tags": [route.tag],
         "security": _SECURITY[route.access],
-        "parameters": [_parameter(name) for name in _parameters(route)],
+        "parameters": [*map(_parameter, _parameters(route)), *_query_parameters(route, schemas)],
         "responses": _responses(route),
     }
     if route.body is not None:
@@ -82,6 +82,12 @@ def _parameters(route: Route) -> list[str]:
 
 def _parameter(name: str) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _query_parameters(route: Route, schemas: dict[str, Any]) -> list[dict[str, Any]]:
+    """The fields of the query's struct, each a parameter."""
+    properties = schemas[route.query.__name__]["properties"] if route.query is not None else {}
+    return [{"name": name, "in": "query", "schema": schema} for name, schema in properties.items()]
 
 
 def _responses(route: Route) -> dict[str, Any]:

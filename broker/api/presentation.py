@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+from msgspec import structs
+
 from broker.api.controller import Controller
 from broker.core.state import EdgeRecord, NodeRecord, RoomRecord, SessionRecord, State, edge_pool, node_pool
 from broker.protocol import (
@@ -12,6 +14,7 @@ from broker.protocol import (
     Participant,
     ProbeTarget,
     Room,
+    SessionEntry,
 )
 
 PROBE_PATH = "/probe"
@@ -56,6 +59,11 @@ def show_participant(state: State, session: SessionRecord) -> Participant:
         publishes=session.publishes,
         report=session.report,
     )
+
+
+def show_session(state: State, session: SessionRecord) -> SessionEntry:
+    """A session of any room."""
+    return SessionEntry(room=session.room, **structs.asdict(show_participant(state, session)))
 
 
 def show_node(state: State, node: NodeRecord, now: float) -> Node:

@@ -9,18 +9,16 @@ from broker.api.controller import Controller
 from broker.api.keys import CONTROLLER
 from broker.api.presentation import rfc3339, show_participant, show_room
 from broker.api.problems import store_unavailable
-from broker.core import publishing, views
+from broker.core import publishing
 from broker.core.state import RoomRecord
 from broker.protocol import (
     AUDIENCE_JOIN,
     AUDIENCE_PUBLISH,
     MAX_TOKEN_TTL_S,
     EndReason,
-    ParticipantList,
     ParticipantPatch,
     Role,
     RoomCreate,
-    RoomList,
     RoomPatch,
     TokenGrant,
     TokenRequest,
@@ -50,12 +48,6 @@ async def create_room(request: web.Request) -> web.Response:
     )
     await controller.step(lambda: controller.brain.create_room(room, controller.now()))
     return json_response(show_room(room), 201, {"Location": f"/v1/rooms/{room.room}"})
-
-
-async def list_rooms(request: web.Request) -> web.Response:
-    """All rooms, by name."""
-    rooms = request.app[CONTROLLER].brain.state.rooms
-    return json_response(RoomList(rooms=[show_room(rooms[name]) for name in sorted(rooms)]))
 
 
 async def get_room(request: web.Request) -> web.Response:
@@ -105,14 +97,6 @@ async def create_token(request: web.Request) -> web.Response:
     endpoint = f"{public_url}/v1/rooms/{room.room}/whip"
     link = endpoint if body.publish else f"{public_url}/?room={room.room}#token={token}"
     return json_response(TokenGrant(token=token, link=link, expires_at=rfc3339(unix_now + body.ttl_s)), 201)
-
-
-async def list_participants(request: web.Request) -> web.Response:
-    """Who is in a room, in order of joining."""
-    state = request.app[CONTROLLER].brain.state
-    sessions = views.room_sessions(state, state.room(request.match_info["room"]))
-    ordered = sorted(sessions, key=lambda session: (session.joined_at, session.session))
-    return json_response(ParticipantList(participants=[show_participant(state, session) for session in ordered]))
 
 
 async def patch_participant(request: web.Request) -> web.Response:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from aiohttp import web
 
 from broker import protocol
-from broker.api import auth, control, fleet, offers, rooms, sessions
+from broker.api import auth, control, fleet, lists, offers, rooms, sessions
 from broker.api.keys import CONTROLLER
 from broker.api.problems import standing_by
 
@@ -38,6 +38,8 @@ class Route:
     access: Access
     body: type[protocol.Message] | None = None
     answer: type[protocol.Message] | None = None
+    query: type[protocol.PageQuery] | None = None
+    """The parameters of the query string."""
     status: int = 200
     statuses: tuple[int, ...] = ()
     media_type: str = "application/json"
@@ -55,8 +57,8 @@ ROUTES: tuple[Route, ...] = (
         summary="Create a room", body=protocol.RoomCreate, answer=protocol.Room, status=201, statuses=(409, 422, 503),
     ),
     Route(
-        method="GET", path="/v1/rooms", handler=rooms.list_rooms, tag="rooms", access=Access.OPERATOR,
-        summary="List rooms", answer=protocol.RoomList,
+        method="GET", path="/v1/rooms", handler=lists.list_rooms, tag="rooms", access=Access.OPERATOR,
+        summary="List rooms", answer=protocol.RoomList, query=protocol.RoomQuery,
     ),
     Route(
         method="GET", path="/v1/rooms/{room}", handler=rooms.get_room, tag="rooms", access=Access.OPERATOR,
@@ -76,8 +78,9 @@ ROUTES: tuple[Route, ...] = (
         body=protocol.TokenRequest, answer=protocol.TokenGrant, status=201, statuses=(404, 409),
     ),
     Route(
-        method="GET", path="/v1/rooms/{room}/participants", handler=rooms.list_participants, tag="participants",
-        access=Access.MODERATOR, summary="List participants", answer=protocol.ParticipantList, statuses=(404,),
+        method="GET", path="/v1/rooms/{room}/participants", handler=lists.list_participants, tag="participants",
+        access=Access.MODERATOR, summary="List participants", answer=protocol.ParticipantList,
+        query=protocol.ParticipantQuery, statuses=(404,),
     ),
     Route(
         method="PATCH", path="/v1/rooms/{room}/participants/{participant}", handler=rooms.patch_participant,
@@ -107,6 +110,10 @@ ROUTES: tuple[Route, ...] = (
         method="POST", path="/v1/rooms/{room}/whep", handler=offers.watch, tag="sessions", access=Access.JOIN_TOKEN,
         summary="Watch a room with any player (WHEP): an SDP offer in, the answer out", status=201,
         statuses=(404, 409, 415, 429, 502, 503), media_type="application/sdp",
+    ),
+    Route(
+        method="GET", path="/v1/sessions", handler=lists.list_sessions, tag="sessions", access=Access.OPERATOR,
+        summary="List the sessions of all rooms", answer=protocol.SessionList, query=protocol.SessionQuery,
     ),
     Route(
         method="POST", path="/v1/sessions/{session}/resume", handler=sessions.resume, tag="sessions",

@@ -65,9 +65,10 @@ class Room(Message, frozen=True):
 
 
 class RoomList(Message, frozen=True):
-    """Answer of `GET /v1/rooms`."""
+    """Answer of `GET /v1/rooms`; `next_cursor` is absent on the last page."""
 
     rooms: list[Room]
+    next_cursor: str | UnsetType = UNSET
 
 
 MAX_TOKEN_TTL_S = 2_592_000
@@ -113,9 +114,10 @@ class Participant(Message, frozen=True):
 
 
 class ParticipantList(Message, frozen=True):
-    """Answer of `GET /v1/rooms/{room}/participants`."""
+    """Answer of `GET /v1/rooms/{room}/participants`; `next_cursor` is absent on the last page."""
 
     participants: list[Participant]
+    next_cursor: str | UnsetType = UNSET
 
 
 class ParticipantPatch(Message, frozen=True):

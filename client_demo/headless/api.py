@@ -1,30 +1,42 @@
 """The broker's HTTP API as a client uses it: join, resume, leave, and what an operator needs to prepare a room."""
 
 from typing import TypeVar
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
+from msgspec import UNSET, structs
 
 from broker.protocol import (
+    MAX_PAGE,
     DrainRequest,
     JoinGrant,
     JoinRequest,
     Node,
     NodeList,
+    PageQuery,
     Participant,
     ParticipantList,
     ParticipantPatch,
+    ParticipantQuery,
     ProbeTargetList,
     Problem,
     Room,
     RoomCreate,
     RoomList,
     RoomPatch,
+    RoomQuery,
+    SessionEntry,
+    SessionList,
+    SessionQuery,
     TokenGrant,
     TokenRequest,
 )
 
 REQUEST_TIMEOUT_S = 10.0
+ALL_ROOMS = RoomQuery(limit=MAX_PAGE)
+ALL_PARTICIPANTS = ParticipantQuery(limit=MAX_PAGE)
+ALL_SESSIONS = SessionQuery(limit=MAX_PAGE)
 _T = TypeVar("_T")
 
 
@@ -54,9 +66,19 @@ class BrokerClient:
         """Create a room. Raises `Refused`."""
         return await self._call("POST", "/v1/rooms", Room, body=room, token=self._api_key)
 
-    async def rooms(self) -> list[Room]:
-        """All rooms. Raises `Refused`."""
-        return (await self._call("GET", "/v1/rooms", RoomList, token=self._api_key)).rooms
+    async def rooms(self, query: RoomQuery = ALL_ROOMS) -> list[Room]:
+        """All rooms that match, page by page. Raises `Refused`."""
+        rooms: list[Room] = []
+        while True:
+            page = await self.rooms_page(query)
+            rooms += page.rooms
+            if page.next_cursor is UNSET:
+                return rooms
+            query = structs.replace(query, cursor=page.next_cursor)
+
+    async def rooms_page(self, query: RoomQuery) -> RoomList:
+        """One page of rooms. Raises `Refused`."""
+        return await self._call("GET", "/v1/rooms" + _query(query), RoomList, token=self._api_key)
 
     async def open_room(self, room: str) -> Room:
         """Let guests in without a token. Raises `Refused`."""
@@ -70,10 +92,34 @@ class BrokerClient:
             if error.problem.status != 409:
                 raise
 
-    async def participants(self, room: str) -> list[Participant]:
-        """Who is in the room. Raises `Refused`."""
-        answer = await self._call("GET", f"/v1/rooms/{room}/participants", ParticipantList, token=self._api_key)
-        return answer.participants
+    async def participants(self, room: str, query: ParticipantQuery = ALL_PARTICIPANTS) -> list[Participant]:
+        """Who is in the room and matches, page by page. Raises `Refused`."""
+        people: list[Participant] = []
+        while True:
+            page = await self.participants_page(room, query)
+            people += page.participants
+            if page.next_cursor is UNSET:
+                return people
+            query = structs.replace(query, cursor=page.next_cursor)
+
+    async def participants_page(self, room: str, query: ParticipantQuery) -> ParticipantList:
+        """One page of a room's participants. Raises `Refused`."""
+        path = f"/v1/rooms/{room}/participants" + _query(query)
+        return await self._call("GET", path, ParticipantList, token=self._api_key)
+
+    async def sessions(self, query: SessionQuery = ALL_SESSIONS) -> list[SessionEntry]:
+        """The sessions of all rooms that match, page by page. Raises `Refused`."""
+        sessions: list[SessionEntry] = []
+        while True:
+            page = await self.sessions_page(query)
+            sessions += page.sessions
+            if page.next_cursor is UNSET:
+                return sessions
+            query = structs.replace(query, cursor=page.next_cursor)
+
+    async def sessions_page(self, query: SessionQuery) -> SessionList:
+        """One page of the sessions of all rooms. Raises `Refused`."""
+        return await self._call("GET", "/v1/sessions" + _query(query), SessionList, token=self._api_key)
 
     async def patch_participant(self, room: str, participant: str, change: ParticipantPatch) -> None:
         """Change somebody's role, or mute them. Raises `Refused`."""
@@ -141,6 +187,12 @@ class BrokerClient:
             if response.status >= 400:
                 raise Refused(_problem(response.status, received))
             return received
+
+
+def _query(query: PageQuery) -> str:
+    """The query string of a list."""
+    fields = {name: value for name, value in msgspec.to_builtins(query).items() if value != []}
+    return "?" + urlencode({k: str(v).lower() if isinstance(v, bool) else v for k, v in fields.items()}, doseq=True)
 
 
 def _bearer(token: str) -> dict[str, str]:
