@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from broker.api.links import AgentLink
 from broker.api.metrics import BrokerMetrics
 from broker.api.settings import BrokerSettings
+from broker.api.ticket_news import TicketNews
 from broker.core.brain import Brain
 from broker.core.effects import (
     AgentKey,
@@ -35,11 +36,13 @@ from broker.core.effects import (
     Release,
     Send,
     SessionEnded,
+    TicketChanged,
     ViewMoved,
 )
 from broker.core.policies import POLICIES
 from broker.core.refusals import Refusal
 from broker.core.state import AgentRecord, EdgeRecord, NodeRecord, RoomRecord, SessionRecord, ViewRecord
+from broker.core.tickets import TicketRecord
 from broker.protocol import AUDIENCE_TRUNK, BrokerMessage, PutRelay, PutView, TrunkTarget, encode
 from broker.store.interface import RecordKey, Store, StoredClaim, StoreUnavailable
 from broker.tokens import TokenAuthority, TokenVerifier
@@ -55,10 +58,12 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Outcome:
-    """What a step did to the joins in it."""
+    """What a step did to the joins and tickets in it."""
 
     placed: set[str] = field(default_factory=set)
     refused: dict[str, Refusal] = field(default_factory=dict)
+    tickets: list[str] = field(default_factory=list)
+    """Of waiting rooms, changed."""
 
 
 class Controller:
@@ -81,6 +86,7 @@ class Controller:
         self.store_ready = False
         self._told_store_ready: bool | None = None
         self.restored = False
+        self.ticket_news = TicketNews()
         self._store = store
         self._lock = asyncio.Lock()
         self._links: dict[AgentKey, AgentLink] = {}
@@ -125,6 +131,10 @@ class Controller:
             case SessionEnded():
                 self.metrics.ended.labels(effect.reason.value).inc()
                 log.info("session ended", session=effect.session, room=effect.room, reason=effect.reason.value)
+            case TicketChanged():
+                outcome.tickets.append(effect.ticket)
+                self.ticket_news.tell(effect.ticket)
+                log.info("ticket changed", ticket=effect.ticket, room=effect.room, state=effect.state.value)
             case ViewMoved():
                 self.metrics.placements.labels("moved").inc()
                 log.info("view moved", view=effect.view, node=effect.node)
@@ -227,16 +237,18 @@ class Controller:
     def _record(self, collection: str, key: str) -> bytes | None:
         """The record as JSON, without the sets that `Brain.restore` derives again."""
         state = self.brain.state
-        record: RoomRecord | SessionRecord | ViewRecord | None
+        record: RoomRecord | SessionRecord | ViewRecord | TicketRecord | None
         match Collection(collection):
             case Collection.ROOMS:
                 room = state.rooms.get(key)
-                record = room and replace(room, sessions=set(), views=set())
+                record = room and replace(room, sessions=set(), views=set(), tickets=[])
             case Collection.SESSIONS:
                 record = state.sessions.get(key)
             case Collection.VIEWS:
                 view = state.views.get(key)
                 record = view and replace(view, sessions=set())
+            case Collection.TICKETS:
+                record = state.tickets.get(key)
         return None if record is None else msgspec.json.encode(record)
 
     def _mark_everything_dirty(self) -> None:
@@ -245,6 +257,7 @@ class Controller:
         self._dirty |= {(Collection.ROOMS.value, name) for name in state.rooms}
         self._dirty |= {(Collection.SESSIONS.value, name) for name in state.sessions}
         self._dirty |= {(Collection.VIEWS.value, name) for name in state.views}
+        self._dirty |= {(Collection.TICKETS.value, name) for name in state.tickets}
 
     async def probe_store(self) -> None:
         """Find out whether the store answers; the first time, take over what it holds; later, catch up."""
@@ -299,6 +312,7 @@ class Controller:
         rooms = await self._store.load(Collection.ROOMS.value)
         views = await self._store.load(Collection.VIEWS.value)
         sessions = await self._store.load(Collection.SESSIONS.value)
+        tickets = await self._store.load(Collection.TICKETS.value)
         agents = await self._store.agents(self.unix_now())
         async with self._lock:
             self.brain.restore(
@@ -307,6 +321,7 @@ class Controller:
                 (msgspec.json.decode(raw, type=SessionRecord) for raw in sessions.values()),
                 [_decode_agent(name, raw) for name, raw in agents.items()],
                 self.now(),
+                [msgspec.json.decode(raw, type=TicketRecord) for raw in tickets.values()],
             )
             self.restored = True
         log.info("state taken over from the store", rooms=len(rooms), sessions=len(sessions), agents=len(agents))

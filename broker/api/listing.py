@@ -15,9 +15,9 @@ from aiohttp import web
 from msgspec import UNSET, UnsetType
 
 from broker.api.problems import ApiError
-from broker.protocol import PageQuery
+from broker.protocol import Message, PageQuery
 
-Q = TypeVar("Q", bound=PageQuery)
+Q = TypeVar("Q", bound=Message)
 T = TypeVar("T")
 Key = tuple[str, ...]
 

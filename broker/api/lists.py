@@ -36,6 +36,7 @@ def _is_room_wanted(room: RoomRecord, query: RoomQuery, metadata: list[tuple[str
         holds(query.mode, room.mode)
         and holds(query.scene, room.scene)
         and holds(query.open, room.open)
+        and holds(query.locked, room.locked)
         and holds(query.node, room.node)
         and holds(query.has_participants, bool(room.sessions))
         and (query.name_prefix is UNSET or room.room.startswith(query.name_prefix))

@@ -18,6 +18,7 @@ _SECURITY: dict[Access, list[dict[str, list[str]]]] = {
     Access.JOIN_TOKEN: [{"joinToken": []}, {}],
     Access.PUBLISHER: [{"publishToken": []}],
     Access.SESSION: [{"sessionToken": []}],
+    Access.TICKET: [{"ticketToken": []}],
     Access.MODERATOR: [{"operator": []}, {"sessionToken": []}],
     Access.OPERATOR: [{"operator": []}],
     Access.AGENT: [{"agentToken": []}],
@@ -27,6 +28,7 @@ _SCHEMES = {
     "joinToken": "A join token from POST /v1/rooms/{room}/tokens, single use",
     "publishToken": "A token from POST /v1/rooms/{room}/tokens with `publish`",
     "sessionToken": "The session token of a JoinGrant",
+    "ticketToken": "The token of a WaitingTicket",
     "agentToken": "A node or edge token",
 }
 
@@ -34,7 +36,7 @@ _SCHEMES = {
 @cache
 def document() -> bytes:
     """The document as JSON."""
-    structs = [t for route in ROUTES for t in (route.body, route.answer, route.query) if t is not None]
+    structs = [t for route in ROUTES for t in (route.body, route.answer, route.query, route.accepted) if t is not None]
     messages = [protocol.AgentMessage, protocol.BrokerMessage, protocol.ClientMessage, protocol.ClientEvent]
     types = [*dict.fromkeys(structs), protocol.Problem, *messages]
     _, schemas = msgspec.json.schema_components(types, ref_template=_REF_TEMPLATE)
@@ -98,6 +100,9 @@ def _responses(route: Route) -> dict[str, Any]:
         success["content"] = {route.media_type: {"schema": {"type": "string"}}}
     problem = {CONTENT_TYPE: {"schema": _ref(protocol.Problem)}}
     responses: dict[str, Any] = {str(route.status): success}
+    if route.accepted is not None:
+        content = {route.media_type: {"schema": _ref(route.accepted)}}
+        responses["202"] = {"description": "Accepted, not done yet", "content": content}
     for status in sorted({*_ALWAYS, *route.statuses}):
         responses[str(status)] = {"description": "Problem", "content": problem}
     responses["default"] = {"description": "Any other problem", "content": problem}

@@ -25,7 +25,7 @@ from broker.protocol import (
 )
 
 
-def _require_store(controller: Controller) -> None:
+def require_store(controller: Controller) -> None:
     """What operators change must not be lost, so it waits for the store."""
     if not controller.store_ready:
         raise store_unavailable()
@@ -35,7 +35,7 @@ async def create_room(request: web.Request) -> web.Response:
     """Create a room; 409 if the name is taken."""
     controller = request.app[CONTROLLER]
     body = await read_body(request, RoomCreate)
-    _require_store(controller)
+    require_store(controller)
     room = RoomRecord(
         room=body.room or f"room-{secrets.token_hex(4)}",
         mode=body.mode,
@@ -43,6 +43,8 @@ async def create_room(request: web.Request) -> web.Response:
         max_participants=body.max_participants,
         empty_timeout_s=body.empty_timeout_s,
         open=body.open,
+        locked=body.locked,
+        waiting_room=body.waiting_room,
         metadata=body.metadata,
         created_at=rfc3339(controller.unix_now()),
     )
@@ -59,15 +61,15 @@ async def patch_room(request: web.Request) -> web.Response:
     """Change limits, openness or metadata of a room."""
     controller, name = request.app[CONTROLLER], request.match_info["room"]
     body = await read_body(request, RoomPatch)
-    _require_store(controller)
-    await controller.step(lambda: controller.brain.patch_room(name, body))
+    require_store(controller)
+    await controller.step(lambda: controller.brain.patch_room(name, body, controller.now()))
     return json_response(show_room(controller.brain.state.room(name)))
 
 
 async def delete_room(request: web.Request) -> web.Response:
     """Close a room and end its sessions."""
     controller, name = request.app[CONTROLLER], request.match_info["room"]
-    _require_store(controller)
+    require_store(controller)
     await controller.step(lambda: controller.brain.close_room(name))
     return web.Response(status=204)
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from aiohttp import web
 
 from broker import protocol
-from broker.api import auth, control, fleet, lists, offers, rooms, sessions
+from broker.api import auth, control, fleet, lists, offers, rooms, sessions, waiting
 from broker.api.keys import CONTROLLER
 from broker.api.problems import standing_by
 
@@ -21,6 +21,7 @@ class Access(StrEnum):
     JOIN_TOKEN = "join token, or nobody's if the room is open"
     PUBLISHER = "publish token of this room"
     SESSION = "session token of this session"
+    TICKET = "token of this ticket"
     MODERATOR = "operator, or a host of this room with their session token"
     OPERATOR = "operator"
     AGENT = "node or edge token"
@@ -38,17 +39,19 @@ class Route:
     access: Access
     body: type[protocol.Message] | None = None
     answer: type[protocol.Message] | None = None
-    query: type[protocol.PageQuery] | None = None
+    query: type[protocol.Message] | None = None
     """The parameters of the query string."""
     status: int = 200
     statuses: tuple[int, ...] = ()
+    accepted: type[protocol.Message] | None = None
+    """What it answers with 202, where it may."""
     media_type: str = "application/json"
     """Of body and answer; where it is not JSON there are no structs for them."""
 
     @property
     def is_cross_origin(self) -> bool:
         """Whether pages of other origins may call it."""
-        return self.access in (Access.PUBLIC, Access.JOIN_TOKEN, Access.PUBLISHER, Access.SESSION)
+        return self.access in (Access.PUBLIC, Access.JOIN_TOKEN, Access.PUBLISHER, Access.SESSION, Access.TICKET)
 
 
 ROUTES: tuple[Route, ...] = (
@@ -99,7 +102,44 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="POST", path="/v1/rooms/{room}/join", handler=sessions.join, tag="sessions", access=Access.JOIN_TOKEN,
         summary="Join a room: place a session", body=protocol.JoinRequest, answer=protocol.JoinGrant, status=201,
-        statuses=(404, 409, 429, 503),
+        statuses=(404, 409, 423, 429, 503), accepted=protocol.WaitingTicket,
+    ),
+    Route(
+        method="PUT", path="/v1/rooms/{room}/lock", handler=waiting.lock_room, tag="waiting", access=Access.MODERATOR,
+        summary="Let nobody new in but hosts", answer=protocol.Room, statuses=(404, 503),
+    ),
+    Route(
+        method="DELETE", path="/v1/rooms/{room}/lock", handler=waiting.unlock_room, tag="waiting",
+        access=Access.MODERATOR, summary="Let people in again", answer=protocol.Room, statuses=(404, 503),
+    ),
+    Route(
+        method="GET", path="/v1/rooms/{room}/waiting", handler=waiting.list_waiting, tag="waiting",
+        access=Access.MODERATOR, summary="Who waits to be let in", answer=protocol.WaitingList,
+        query=protocol.WaitingQuery, statuses=(404,),
+    ),
+    Route(
+        method="POST", path="/v1/rooms/{room}/waiting/admit", handler=waiting.admit, tag="waiting",
+        access=Access.MODERATOR, summary="Let some in, or everybody who waits", body=protocol.WaitingDecision,
+        answer=protocol.WaitingDecided, statuses=(404, 410, 503),
+    ),
+    Route(
+        method="POST", path="/v1/rooms/{room}/waiting/refuse", handler=waiting.refuse_entry, tag="waiting",
+        access=Access.MODERATOR, summary="Send some away, or everybody who waits", body=protocol.WaitingDecision,
+        answer=protocol.WaitingDecided, statuses=(404, 410, 503),
+    ),
+    Route(
+        method="GET", path="/v1/rooms/{room}/waiting/{ticket}", handler=waiting.poll, tag="waiting",
+        access=Access.TICKET, summary="Where a ticket stands", answer=protocol.WaitingTicket,
+        query=protocol.TicketQuery, statuses=(404, 429),
+    ),
+    Route(
+        method="DELETE", path="/v1/rooms/{room}/waiting/{ticket}", handler=waiting.leave_queue, tag="waiting",
+        access=Access.TICKET, summary="Wait no longer", status=204, statuses=(404, 410),
+    ),
+    Route(
+        method="POST", path="/v1/rooms/{room}/waiting/{ticket}/join", handler=waiting.redeem, tag="waiting",
+        access=Access.TICKET, summary="Come in with an admitted ticket", body=protocol.JoinRequest,
+        answer=protocol.JoinGrant, status=201, statuses=(404, 409, 410, 429, 503),
     ),
     Route(
         method="POST", path="/v1/rooms/{room}/whip", handler=offers.publish, tag="sessions", access=Access.PUBLISHER,
@@ -109,7 +149,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="POST", path="/v1/rooms/{room}/whep", handler=offers.watch, tag="sessions", access=Access.JOIN_TOKEN,
         summary="Watch a room with any player (WHEP): an SDP offer in, the answer out", status=201,
-        statuses=(404, 409, 415, 429, 502, 503), media_type="application/sdp",
+        statuses=(404, 409, 415, 423, 429, 502, 503), media_type="application/sdp",
     ),
     Route(
         method="GET", path="/v1/sessions", handler=lists.list_sessions, tag="sessions", access=Access.OPERATOR,

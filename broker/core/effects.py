@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from broker.core.refusals import Refusal
-from broker.protocol import BrokerMessage, EndReason
+from broker.protocol import BrokerMessage, EndReason, TicketState
 
 
 class AgentKind(StrEnum):
@@ -35,6 +35,7 @@ class Collection(StrEnum):
     ROOMS = "rooms"
     SESSIONS = "sessions"
     VIEWS = "views"
+    TICKETS = "tickets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,4 +113,15 @@ class ViewMoved:
     node: str
 
 
-Effect = Send | Disconnect | Claim | Release | Persist | JoinPlaced | JoinRefused | SessionEnded | ViewMoved
+@dataclass(frozen=True, slots=True)
+class TicketChanged:
+    """Somebody in a waiting room was let in, or their ticket has ended."""
+
+    ticket: str
+    room: str
+    state: TicketState
+
+
+Effect = (
+    Send | Disconnect | Claim | Release | Persist | JoinPlaced | JoinRefused | SessionEnded | ViewMoved | TicketChanged
+)

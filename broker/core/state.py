@@ -17,6 +17,7 @@ from broker.core.picture import Picture, PictureLadder, PictureLimits
 from broker.core.placement import EdgeOffer, NodeOffer, PlacementPolicy
 from broker.core.policies import LowestLatency
 from broker.core.refusals import Refusal, RefusalKind
+from broker.core.tickets import TicketRecord
 from broker.protocol import (
     AgentState,
     EdgeCapability,
@@ -28,6 +29,7 @@ from broker.protocol import (
     Probe,
     Role,
     SessionState,
+    TicketState,
     ViewerReport,
 )
 
@@ -54,6 +56,16 @@ class CoreSettings:
     """How long a node may take from the first connected viewer to its first picture."""
     max_placement_tries: int = 3
     max_rooms: int = 10_000
+    waiting_patience_s: float = 45.0
+    """A ticket of a waiting room that is not polled for so long expires."""
+    waiting_limit_s: float = 7200.0
+    """How long anybody may wait: stops a client from polling for ever."""
+    admitted_for_s: float = 60.0
+    """How long one who was let in may take to come."""
+    max_waiting_in_room: int = 500
+    """Stops guests from filling one room's list beyond what a host could go through."""
+    max_waiting: int = 20_000
+    """Stops guests from filling memory by way of many rooms."""
     fan_out: Limits = field(default_factory=lambda: Limits(node_fan_out=4, edge_fan_out=8))
     """How many edges a node feeds with one view, and how many an edge; at most 64, the limit of `targets`."""
     source_lost_counts_s: float = 2.0
@@ -78,6 +90,10 @@ class RoomRecord(Struct, kw_only=True):
     empty_since: float | None = None
     sessions: set[str] = set()
     views: set[str] = set()
+    locked: bool = False
+    waiting_room: bool = False
+    tickets: list[str] = []
+    """Of those who wait before the door, in order of coming."""
 
 
 class SessionRecord(Struct, kw_only=True):
@@ -109,6 +125,8 @@ class SessionRecord(Struct, kw_only=True):
     deadline_reason: EndReason = EndReason.CONNECT_TIMEOUT
     probes: list[Probe] = []
     report: ViewerReport | None = None
+    ticket: str | None = None
+    """Of the waiting room, until the session is placed."""
 
 
 class Holding(Struct, frozen=True):
@@ -224,6 +242,10 @@ class State:
     ledger: Ledger = field(default_factory=Ledger)
     ended: OrderedDict[str, EndReason] = field(default_factory=OrderedDict)
     """Why sessions that are gone ended, for those who ask; bounded."""
+    tickets: dict[str, TicketRecord] = field(default_factory=dict)
+    """Of everybody before the door of a room, in order of coming."""
+    ended_tickets: OrderedDict[str, TicketState] = field(default_factory=OrderedDict)
+    """How tickets that are gone ended; bounded."""
     last_tick: float | None = None
     effects: list[Effect] = field(default_factory=list)
 
@@ -231,7 +253,7 @@ class State:
         """Ask the shell for something."""
         self.effects.append(effect)
 
-    def persist(self, record: RoomRecord | SessionRecord | ViewRecord) -> None:
+    def persist(self, record: RoomRecord | SessionRecord | ViewRecord | TicketRecord) -> None:
         """Have the shell write, or delete, this record."""
         match record:
             case RoomRecord():
@@ -240,6 +262,8 @@ class State:
                 self.emit(Persist(Collection.SESSIONS, record.session))
             case ViewRecord():
                 self.emit(Persist(Collection.VIEWS, record.view))
+            case TicketRecord():
+                self.emit(Persist(Collection.TICKETS, record.ticket))
 
     def room(self, name: str) -> RoomRecord:
         """The room of this name, else `Refusal`."""
@@ -267,6 +291,12 @@ class State:
         self.ended[session] = reason
         while len(self.ended) > MAX_ENDED_REMEMBERED:
             self.ended.popitem(last=False)
+
+    def remember_ticket_end(self, ticket: str, how: TicketState) -> None:
+        """Keep how it ended for a while; the oldest go first."""
+        self.ended_tickets[ticket] = how
+        while len(self.ended_tickets) > MAX_ENDED_REMEMBERED:
+            self.ended_tickets.popitem(last=False)
 
     def edge_offers(self, among: set[str] | None = None) -> list[EdgeOffer]:
         """The edges that take new viewers, perhaps only those `among` these."""

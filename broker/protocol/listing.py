@@ -34,6 +34,7 @@ class RoomQuery(PageQuery, frozen=True):
     mode: Mode | UnsetType = UNSET
     scene: Identifier | UnsetType = UNSET
     open: bool | UnsetType = UNSET
+    locked: bool | UnsetType = UNSET
     name_prefix: Identifier | UnsetType = UNSET
     metadata: Annotated[list[MetadataFilter], Meta(max_length=MAX_METADATA_ENTRIES)] = []
     """`key=value`, may be repeated."""

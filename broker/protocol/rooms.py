@@ -37,6 +37,10 @@ class RoomCreate(Message, frozen=True):
     """Seconds without participants after which the room closes; 0 keeps it for ever."""
     open: bool = False
     """Whether guests may join without a token, as visitors."""
+    locked: bool = False
+    """Whether nobody new but hosts may join."""
+    waiting_room: bool = False
+    """Whether all but hosts and speakers wait until they are let in."""
     metadata: Metadata = {}
 
 
@@ -46,6 +50,9 @@ class RoomPatch(Message, frozen=True):
     max_participants: MaxParticipants | UnsetType = UNSET
     empty_timeout_s: Annotated[float, Meta(ge=0, le=31_536_000)] | UnsetType = UNSET
     open: bool | UnsetType = UNSET
+    locked: bool | UnsetType = UNSET
+    waiting_room: bool | UnsetType = UNSET
+    """Turned off, it lets in everybody who waits."""
     metadata: Metadata | UnsetType = UNSET
 
 
@@ -62,6 +69,10 @@ class Room(Message, frozen=True):
     created_at: str
     participants: int
     node: str | None = None
+    locked: bool = False
+    waiting_room: bool = False
+    waiting: int = 0
+    """How many wait to be let in."""
 
 
 class RoomList(Message, frozen=True):

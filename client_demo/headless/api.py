@@ -1,5 +1,8 @@
 """The broker's HTTP API as a client uses it: join, resume, leave, and what an operator needs to prepare a room."""
 
+import asyncio
+from collections.abc import Sequence
+from http import HTTPStatus
 from typing import TypeVar
 from urllib.parse import urlencode
 
@@ -29,14 +32,23 @@ from broker.protocol import (
     SessionEntry,
     SessionList,
     SessionQuery,
+    TicketState,
     TokenGrant,
     TokenRequest,
+    WaitingDecided,
+    WaitingDecision,
+    WaitingEntry,
+    WaitingList,
+    WaitingQuery,
+    WaitingTicket,
 )
 
 REQUEST_TIMEOUT_S = 10.0
 ALL_ROOMS = RoomQuery(limit=MAX_PAGE)
 ALL_PARTICIPANTS = ParticipantQuery(limit=MAX_PAGE)
 ALL_SESSIONS = SessionQuery(limit=MAX_PAGE)
+ALL_WAITING = WaitingQuery(limit=MAX_PAGE)
+MAX_HELD_POLL_S = REQUEST_TIMEOUT_S / 2
 _T = TypeVar("_T")
 
 
@@ -46,6 +58,22 @@ class Refused(Exception):
     def __init__(self, problem: Problem) -> None:
         super().__init__(f"{problem.status} {problem.title}{': ' + problem.detail if problem.detail else ''}")
         self.problem = problem
+
+
+class MustWait(Exception):
+    """The room has a waiting room: `wait_for_entry` goes on with `ticket`."""
+
+    def __init__(self, ticket: WaitingTicket) -> None:
+        super().__init__(f"waiting before room {ticket.room}, at place {ticket.position}")
+        self.ticket = ticket
+
+
+class NotAdmitted(Exception):
+    """The wait for a room ended without entry; `state` says how, `waiting` if the caller's patience did."""
+
+    def __init__(self, state: TicketState) -> None:
+        super().__init__(f"not admitted: {state.value}")
+        self.state = state
 
 
 class BrokerClient:
@@ -150,8 +178,72 @@ class BrokerClient:
         return await self._call("GET", "/v1/probe-targets", ProbeTargetList)
 
     async def join(self, room: str, request: JoinRequest, token: str = "") -> JoinGrant:
-        """Join a room, with a token or as a guest. Raises `Refused`."""
-        return await self._call("POST", f"/v1/rooms/{room}/join", JoinGrant, body=request, token=token)
+        """Join a room, with a token or as a guest. Raises `Refused`, and `MustWait` where it has a waiting room."""
+        status, answer = await self._send("POST", f"/v1/rooms/{room}/join", request, token)
+        if status == HTTPStatus.ACCEPTED:
+            raise MustWait(msgspec.json.decode(answer, type=WaitingTicket))
+        return msgspec.json.decode(answer, type=JoinGrant)
+
+    async def poll(self, ticket: WaitingTicket, wait_s: float = 0.0) -> WaitingTicket:
+        """Where a ticket stands; the answer is held until that changes, at most `wait_s`. Raises `Refused`."""
+        path = f"{ticket.poll_url}?wait_s={min(wait_s, MAX_HELD_POLL_S)}"
+        answer = await self._call("GET", path, WaitingTicket, token=ticket.token or "")
+        return structs.replace(answer, token=ticket.token)
+
+    async def wait_for_entry(self, ticket: WaitingTicket, request: JoinRequest, limit_s: float) -> JoinGrant:
+        """Wait until let in, then come in. Raises `Refused`, and `NotAdmitted` after `limit_s` at the latest.
+
+        Whoever gives up leaves the queue.
+        """
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + limit_s
+        while ticket.state is TicketState.WAITING and (left_s := ends - loop.time()) > 0:
+            ticket = await self.poll(ticket, left_s)
+        if ticket.state is TicketState.WAITING:
+            await self.leave_queue(ticket)
+        if ticket.state is not TicketState.ADMITTED:
+            raise NotAdmitted(ticket.state)
+        return await self._call("POST", ticket.poll_url + "/join", JoinGrant, request, ticket.token or "")
+
+    async def leave_queue(self, ticket: WaitingTicket) -> None:
+        """Wait no longer. Raises `Refused`."""
+        await self._request("DELETE", ticket.poll_url, None, ticket.token or "")
+
+    async def waiting(self, room: str, query: WaitingQuery = ALL_WAITING) -> list[WaitingEntry]:
+        """Who waits to be let in, page by page. Raises `Refused`."""
+        people: list[WaitingEntry] = []
+        while True:
+            path = f"/v1/rooms/{room}/waiting" + _query(query)
+            page = await self._call("GET", path, WaitingList, token=self._api_key)
+            people += page.waiting
+            if page.next_cursor is UNSET:
+                return people
+            query = structs.replace(query, cursor=page.next_cursor)
+
+    async def admit(self, room: str, tickets: Sequence[str] | None = None) -> list[str]:
+        """Let these in, or everybody who waits; the tickets that changed. Raises `Refused`."""
+        return await self._decide(room, "admit", tickets)
+
+    async def refuse(self, room: str, tickets: Sequence[str] | None = None) -> list[str]:
+        """Send these away, or everybody who waits; the tickets that changed. Raises `Refused`."""
+        return await self._decide(room, "refuse", tickets)
+
+    async def _decide(self, room: str, how: str, tickets: Sequence[str] | None) -> list[str]:
+        body = WaitingDecision(tickets=UNSET if tickets is None else list(tickets))
+        path = f"/v1/rooms/{room}/waiting/{how}"
+        return (await self._call("POST", path, WaitingDecided, body=body, token=self._api_key)).tickets
+
+    async def patch_room(self, room: str, change: RoomPatch) -> Room:
+        """Change a room. Raises `Refused`."""
+        return await self._call("PATCH", f"/v1/rooms/{room}", Room, body=change, token=self._api_key)
+
+    async def lock_room(self, room: str) -> Room:
+        """Let nobody new in but hosts. Raises `Refused`."""
+        return await self._call("PUT", f"/v1/rooms/{room}/lock", Room, token=self._api_key)
+
+    async def unlock_room(self, room: str) -> Room:
+        """Let people in again. Raises `Refused`."""
+        return await self._call("DELETE", f"/v1/rooms/{room}/lock", Room, token=self._api_key)
 
     async def resume(self, grant: JoinGrant, request: JoinRequest) -> JoinGrant:
         """Get a new grant after the connection was lost. Raises `Refused`."""
@@ -180,13 +272,16 @@ class BrokerClient:
         return msgspec.json.decode(await self._request(method, path, body, token), type=answer)
 
     async def _request(self, method: str, path: str, body: msgspec.Struct | None, token: str) -> bytes:
+        return (await self._send(method, path, body, token))[1]
+
+    async def _send(self, method: str, path: str, body: msgspec.Struct | None, token: str) -> tuple[int, bytes]:
         data = msgspec.json.encode(body) if body is not None else None
         headers = {**_bearer(token), "Content-Type": "application/json"}
         async with self._http.request(method, self._url + path, data=data, headers=headers) as response:
             received = await response.read()
             if response.status >= 400:
                 raise Refused(_problem(response.status, received))
-            return received
+            return response.status, received
 
 
 def _query(query: PageQuery) -> str:

@@ -44,6 +44,9 @@ ENDPOINTS = [
     ("POST", "/v1/nodes/n1/drain"),
     ("POST", "/v1/sessions/s/resume"),
     ("PATCH", "/v1/rooms/demo/participants/p"),
+    ("POST", "/v1/rooms/demo/waiting/admit"),
+    ("POST", "/v1/rooms/demo/waiting/refuse"),
+    ("POST", "/v1/rooms/demo/waiting/t-1/join"),
 ]
 ACCEPTABLE_5XX = {503}
 """No edge, no node, farm full: refusals that name a time to retry, not faults."""
