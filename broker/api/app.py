@@ -18,9 +18,10 @@ from broker.api.keys import (
     KEY_LIMITER,
     PUBLISH_LIMITER,
     RESHAPE_LIMITER,
+    TICKET_LIMITER,
     TRUSTED_PROXIES,
 )
-from broker.api.rate_limit import OFFERS_PER_MINUTE, RESHAPES_PER_MINUTE, KeyLimiter, RateLimiter
+from broker.api.rate_limit import OFFERS_PER_MINUTE, POLLS_PER_MINUTE, RESHAPES_PER_MINUTE, KeyLimiter, RateLimiter
 from broker.api.settings import BrokerSettings
 from broker.api.static import StaticFiles
 from broker.protocol import MAX_HTTP_BODY_BYTES
@@ -47,6 +48,7 @@ def create_app(settings: BrokerSettings) -> web.Application:
     app[GUEST_LIMITER] = RateLimiter(settings.guest_joins_per_minute)
     app[KEY_LIMITER] = KeyLimiter()
     app[RESHAPE_LIMITER] = RateLimiter(RESHAPES_PER_MINUTE)
+    app[TICKET_LIMITER] = RateLimiter(POLLS_PER_MINUTE)
     app[PUBLISH_LIMITER] = RateLimiter(OFFERS_PER_MINUTE)
     app[TRUSTED_PROXIES] = parse_networks(settings.trusted_proxies)
     routes.register(app)
@@ -76,6 +78,7 @@ async def _run_background(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _say_goodbye(app: web.Application) -> None:
+    app[CONTROLLER].ticket_news.close()
     app[CONTROLLER].close_links()
 
 

@@ -25,6 +25,7 @@ from broker.api.links import AgentLink
 from broker.api.metrics import BrokerMetrics
 from broker.api.settings import BrokerSettings
 from broker.api.shelf import StoredPart
+from broker.api.ticket_news import TicketNews
 from broker.core.brain import Brain
 from broker.core.effects import (
     AgentKey,
@@ -38,12 +39,14 @@ from broker.core.effects import (
     Release,
     Send,
     SessionEnded,
+    TicketChanged,
     ViewMoved,
 )
 from broker.core.policies import policy_named
 from broker.core.refusals import Refusal
 from broker.core.reoptimisation import solve
 from broker.core.state import AgentRecord, EdgeRecord, NodeRecord, RoomRecord, SessionRecord, UsageRecord, ViewRecord
+from broker.core.tickets import TicketRecord
 from broker.protocol import AUDIENCE_TRUNK, BrokerMessage, PutRelay, PutView, TrunkTarget, encode
 from broker.store.interface import RecordKey, Store, StoredClaim, StoreUnavailable
 from broker.tokens import TokenAuthority, TokenVerifier
@@ -59,10 +62,12 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Outcome:
-    """What a step did to the joins in it."""
+    """What a step did to the joins and tickets in it."""
 
     placed: set[str] = field(default_factory=set)
     refused: dict[str, Refusal] = field(default_factory=dict)
+    tickets: list[str] = field(default_factory=list)
+    """Of waiting rooms, changed."""
 
 
 class Controller:
@@ -85,6 +90,7 @@ class Controller:
         self.store_ready = False
         self._told_store_ready: bool | None = None
         self.restored = False
+        self.ticket_news = TicketNews()
         self._store = store
         self._lock = asyncio.Lock()
         self._links: dict[AgentKey, AgentLink] = {}
@@ -146,6 +152,10 @@ class Controller:
             case SessionEnded():
                 self.metrics.ended.labels(effect.reason.value).inc()
                 log.info("session ended", session=effect.session, room=effect.room, reason=effect.reason.value)
+            case TicketChanged():
+                outcome.tickets.append(effect.ticket)
+                self.ticket_news.tell(effect.ticket)
+                log.info("ticket changed", ticket=effect.ticket, room=effect.room, state=effect.state.value)
             case ViewMoved():
                 self.metrics.placements.labels("moved").inc()
                 log.info("view moved", view=effect.view, node=effect.node)
@@ -271,11 +281,11 @@ class Controller:
     def _record(self, collection: str, key: str) -> bytes | None:
         """The record as JSON, without the sets that `Brain.restore` derives again."""
         state = self.brain.state
-        record: RoomRecord | SessionRecord | ViewRecord | UsageRecord | None
+        record: RoomRecord | SessionRecord | ViewRecord | UsageRecord | TicketRecord | None
         match Collection(collection):
             case Collection.ROOMS:
                 room = state.rooms.get(key)
-                record = room and replace(room, sessions=set(), views=set())
+                record = room and replace(room, sessions=set(), views=set(), tickets=[])
             case Collection.SESSIONS:
                 record = state.sessions.get(key)
             case Collection.VIEWS:
@@ -283,6 +293,8 @@ class Controller:
                 record = view and replace(view, sessions=set())
             case Collection.USAGE:
                 record = state.usage.get(key)
+            case Collection.TICKETS:
+                record = state.tickets.get(key)
         return None if record is None else msgspec.json.encode(record)
 
     def _mark_everything_dirty(self) -> None:
@@ -294,6 +306,7 @@ class Controller:
         self._dirty |= {(Collection.USAGE.value, name) for name in state.usage}
         for part in self._parts:
             part.mark_all()
+        self._dirty |= {(Collection.TICKETS.value, name) for name in state.tickets}
 
     async def probe_store(self) -> None:
         """Find out whether the store answers; the first time, take over what it holds; later, catch up."""
@@ -351,6 +364,7 @@ class Controller:
         views = await self._store.load(Collection.VIEWS.value)
         usage = await self._store.load(Collection.USAGE.value)
         sessions = await self._store.load(Collection.SESSIONS.value)
+        tickets = await self._store.load(Collection.TICKETS.value)
         agents = await self._store.agents(self.unix_now())
         beside = [(part, await self._store.load(part.collection)) for part in self._parts]
         async with self._lock:
@@ -362,6 +376,7 @@ class Controller:
                 (msgspec.json.decode(raw, type=SessionRecord) for raw in sessions.values()),
                 [_decode_agent(name, raw) for name, raw in agents.items()],
                 self.now(),
+                [msgspec.json.decode(raw, type=TicketRecord) for raw in tickets.values()],
                 [msgspec.json.decode(raw, type=UsageRecord) for raw in usage.values()],
             )
             self.restored = True

@@ -19,6 +19,7 @@ _SECURITY: dict[Access, list[dict[str, list[str]]]] = {
     Access.JOIN_TOKEN: [{"joinToken": []}, {}],
     Access.PUBLISHER: [{"publishToken": []}],
     Access.SESSION: [{"sessionToken": []}],
+    Access.TICKET: [{"ticketToken": []}],
     Access.MODERATOR: [{"operator": []}, {"sessionToken": []}],
     Access.OPERATOR: [{"operator": []}],
     Access.AGENT: [{"agentToken": []}],
@@ -28,6 +29,7 @@ _SCHEMES = {
     "joinToken": "A join token from POST /v1/rooms/{room}/tokens, single use",
     "publishToken": "A token from POST /v1/rooms/{room}/tokens with `publish`",
     "sessionToken": "The session token of a JoinGrant",
+    "ticketToken": "The token of a WaitingTicket",
     "agentToken": "A node or edge token",
 }
 
@@ -35,13 +37,13 @@ _SCHEMES = {
 @cache
 def document() -> bytes:
     """The document as JSON."""
-    structs = [t for route in ROUTES for t in (route.body, route.answer) if t is not None]
+    structs = [t for route in ROUTES for t in (route.body, route.answer, route.query, route.accepted) if t is not None]
     messages = [protocol.AgentMessage, protocol.BrokerMessage, protocol.ClientMessage, protocol.ClientEvent]
     types = [*dict.fromkeys(structs), protocol.Problem, *messages]
     _, schemas = msgspec.json.schema_components(types, ref_template=_REF_TEMPLATE)
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
     spec = {
         "openapi": "3.1.0",
         "info": {
@@ -60,14 +62,14 @@ def document() -> bytes:
     return msgspec.json.encode(spec)
 
 
-def _operation(route: Route) -> dict[str, Any]:
+def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": f"{route.handler.__name__}_{_parameters(route)[-1] if _parameters(route) else 'all'}",
         "summary": route.summary,
         "description": f"Access: {route.access.value}." + (f" Scope: `{route.scope.value}`." if route.scope else ""),
         "tags": [route.tag],
         "security": _SECURITY[route.access],
-        "parameters": [_parameter(name) for name in _parameters(route)],
+        "parameters": [*map(_parameter, _parameters(route)), *_query_parameters(route, schemas)],
         "responses": _responses(route),
     }
     if route.scope is not None:
@@ -87,6 +89,12 @@ def _parameter(name: str) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
 
 
+def _query_parameters(route: Route, schemas: dict[str, Any]) -> list[dict[str, Any]]:
+    """The fields of the query's struct, each a parameter."""
+    properties = schemas[route.query.__name__]["properties"] if route.query is not None else {}
+    return [{"name": name, "in": "query", "schema": schema} for name, schema in properties.items()]
+
+
 def _responses(route: Route) -> dict[str, Any]:
     success: dict[str, Any] = {"description": "Done"}
     if route.answer is not None:
@@ -95,6 +103,9 @@ def _responses(route: Route) -> dict[str, Any]:
         success["content"] = {route.media_type: {"schema": {"type": "string"}}}
     problem = {CONTENT_TYPE: {"schema": _ref(protocol.Problem)}}
     responses: dict[str, Any] = {str(route.status): success}
+    if route.accepted is not None:
+        content = {route.media_type: {"schema": _ref(route.accepted)}}
+        responses["202"] = {"description": "Accepted, not done yet", "content": content}
     for status in sorted({*_ALWAYS, *route.statuses, *((429,) if route.access in _OPERATORS else ())}):
         responses[str(status)] = {"description": "Problem", "content": problem}
     responses["default"] = {"description": "Any other problem", "content": problem}

@@ -1,9 +1,14 @@
 """How the core's records look in the API."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from msgspec import UNSET, UnsetType, structs
+
 from broker.api.controller import Controller
+from broker.core import waiting
 from broker.core.state import EdgeRecord, NodeRecord, RoomRecord, SessionRecord, State, edge_pool, node_pool
+from broker.core.tickets import TicketRecord
 from broker.protocol import (
     AUDIENCE_SESSION,
     Edge,
@@ -12,10 +17,15 @@ from broker.protocol import (
     Participant,
     ProbeTarget,
     Room,
+    SessionEntry,
+    WaitingEntry,
+    WaitingTicket,
 )
 
 PROBE_PATH = "/probe"
 WHEP_PATH = "/whep"
+RETRY_POLL_S = 3.0
+"""How soon who waits should poll again."""
 
 
 def rfc3339(unix_s: float) -> str:
@@ -36,6 +46,9 @@ def show_room(room: RoomRecord) -> Room:
         created_at=room.created_at,
         participants=len(room.sessions),
         node=room.node,
+        locked=room.locked,
+        waiting_room=room.waiting_room,
+        waiting=len(room.tickets),
     )
 
 
@@ -57,6 +70,11 @@ def show_participant(state: State, session: SessionRecord) -> Participant:
         report=session.report,
         usage=session.totals.usage(),
     )
+
+
+def show_session(state: State, session: SessionRecord) -> SessionEntry:
+    """A session of any room."""
+    return SessionEntry(room=session.room, **structs.asdict(show_participant(state, session)))
 
 
 def show_node(state: State, node: NodeRecord, now: float) -> Node:
@@ -87,6 +105,36 @@ def show_edge(state: State, edge: EdgeRecord, now: float) -> Edge:
         load_ratio=viewers / edge.capacity,
         sessions=viewers,
         last_seen_s=max(0.0, now - edge.last_seen),
+    )
+
+
+def show_ticket(controller: Controller, ticket: TicketRecord, token: str | UnsetType = UNSET) -> WaitingTicket:
+    """A place in a waiting room, for the one who waits."""
+    state = controller.brain.state
+    room = state.rooms.get(ticket.room)
+    return WaitingTicket(
+        ticket=ticket.ticket,
+        room=ticket.room,
+        state=ticket.state,
+        display_name=ticket.display_name,
+        position=waiting.positions(state, room).get(ticket.ticket) if room is not None else None,
+        poll_url=f"/v1/rooms/{ticket.room}/waiting/{ticket.ticket}",
+        retry_after_s=RETRY_POLL_S,
+        poll_within_s=state.settings.waiting_patience_s,
+        token=token,
+    )
+
+
+def show_waiting(ticket: TicketRecord, places: Mapping[str, int]) -> WaitingEntry:
+    """A place in a waiting room, for those who decide."""
+    return WaitingEntry(
+        ticket=ticket.ticket,
+        identity=ticket.identity,
+        display_name=ticket.display_name,
+        role=ticket.role,
+        state=ticket.state,
+        asked_at=ticket.asked_at,
+        position=places.get(ticket.ticket),
     )
 
 

@@ -7,6 +7,8 @@ from broker.token_bucket import TokenBucket
 MAX_NAMES = 10_000
 """Stops many addresses from filling memory; the longest unseen is forgotten first."""
 RESHAPES_PER_MINUTE = 30.0
+POLLS_PER_MINUTE = 60.0
+"""Of one ticket of a waiting room: stops a client from polling without a pause."""
 OFFERS_PER_MINUTE = 12.0
 """Of one publish token: an encoder that reconnects with pauses needs no more."""
 

@@ -10,7 +10,7 @@ from broker.api.keys import CONTROLLER
 from broker.api.presentation import rfc3339, show_participant, show_room
 from broker.api.principal import Principal, principal_of
 from broker.api.problems import ApiError, store_unavailable
-from broker.core import publishing, views
+from broker.core import publishing
 from broker.core.effects import Effect
 from broker.core.state import RoomRecord, State
 from broker.protocol import (
@@ -18,11 +18,9 @@ from broker.protocol import (
     AUDIENCE_PUBLISH,
     MAX_TOKEN_TTL_S,
     EndReason,
-    ParticipantList,
     ParticipantPatch,
     Role,
     RoomCreate,
-    RoomList,
     RoomPatch,
     TokenGrant,
     TokenRequest,
@@ -51,6 +49,8 @@ async def create_room(request: web.Request) -> web.Response:
         max_participants=body.max_participants,
         empty_timeout_s=body.empty_timeout_s,
         open=body.open,
+        locked=body.locked,
+        waiting_room=body.waiting_room,
         metadata=body.metadata,
         created_at=rfc3339(controller.unix_now()),
         owner=principal.key,
@@ -74,12 +74,6 @@ def rooms_owned(state: State, key: str) -> int:
     return sum(room.owner == key for room in state.rooms.values())
 
 
-async def list_rooms(request: web.Request) -> web.Response:
-    """All rooms the key reaches, by name."""
-    rooms, principal = request.app[CONTROLLER].brain.state.rooms, principal_of(request)
-    return json_response(RoomList(rooms=[show_room(rooms[name]) for name in sorted(rooms) if principal.reaches(name)]))
-
-
 async def get_room(request: web.Request) -> web.Response:
     """One room."""
     return json_response(show_room(request.app[CONTROLLER].brain.state.room(request.match_info["room"])))
@@ -90,7 +84,7 @@ async def patch_room(request: web.Request) -> web.Response:
     controller, name = request.app[CONTROLLER], request.match_info["room"]
     body = await read_body(request, RoomPatch)
     require_store(controller)
-    await controller.step(lambda: controller.brain.patch_room(name, body))
+    await controller.step(lambda: controller.brain.patch_room(name, body, controller.now()))
     return json_response(show_room(controller.brain.state.room(name)))
 
 
@@ -127,14 +121,6 @@ async def create_token(request: web.Request) -> web.Response:
     endpoint = f"{public_url}/v1/rooms/{room.room}/whip"
     link = endpoint if body.publish else f"{public_url}/?room={room.room}#token={token}"
     return json_response(TokenGrant(token=token, link=link, expires_at=rfc3339(unix_now + body.ttl_s)), 201)
-
-
-async def list_participants(request: web.Request) -> web.Response:
-    """Who is in a room, in order of joining."""
-    state = request.app[CONTROLLER].brain.state
-    sessions = views.room_sessions(state, state.room(request.match_info["room"]))
-    ordered = sorted(sessions, key=lambda session: (session.joined_at, session.session))
-    return json_response(ParticipantList(participants=[show_participant(state, session) for session in ordered]))
 
 
 async def patch_participant(request: web.Request) -> web.Response:

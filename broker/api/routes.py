@@ -7,7 +7,7 @@ from enum import StrEnum
 from aiohttp import web
 
 from broker import protocol
-from broker.api import api_key_routes, auth, control, fleet, offers, rooms, sessions, usage
+from broker.api import api_key_routes, auth, control, fleet, lists, offers, rooms, sessions, usage, waiting
 from broker.api.keys import CONTROLLER, SCOPE
 from broker.api.problems import standing_by
 
@@ -21,6 +21,7 @@ class Access(StrEnum):
     JOIN_TOKEN = "join token, or nobody's if the room is open"
     PUBLISHER = "publish token of this room"
     SESSION = "session token of this session"
+    TICKET = "token of this ticket"
     MODERATOR = "operator, or a host of this room with their session token"
     OPERATOR = "operator"
     AGENT = "node or edge token"
@@ -38,17 +39,21 @@ class Route:
     access: Access
     body: type[protocol.Message] | None = None
     answer: type[protocol.Message] | None = None
+    query: type[protocol.Message] | None = None
+    """The parameters of the query string."""
     status: int = 200
     statuses: tuple[int, ...] = ()
     scope: protocol.Scope | None = None
     """What an operator needs for it; hosts in their own room and participants in their session need none."""
+    accepted: type[protocol.Message] | None = None
+    """What it answers with 202, where it may."""
     media_type: str = "application/json"
     """Of body and answer; where it is not JSON there are no structs for them."""
 
     @property
     def is_cross_origin(self) -> bool:
         """Whether pages of other origins may call it."""
-        return self.access in (Access.PUBLIC, Access.JOIN_TOKEN, Access.PUBLISHER, Access.SESSION)
+        return self.access in (Access.PUBLIC, Access.JOIN_TOKEN, Access.PUBLISHER, Access.SESSION, Access.TICKET)
 
 
 ROUTES: tuple[Route, ...] = (
@@ -58,9 +63,8 @@ ROUTES: tuple[Route, ...] = (
         scope=protocol.Scope.ROOMS_WRITE,
     ),
     Route(
-        method="GET", path="/v1/rooms", handler=rooms.list_rooms, tag="rooms", access=Access.OPERATOR,
-        summary="List rooms", answer=protocol.RoomList,
-        scope=protocol.Scope.ROOMS_READ,
+        method="GET", path="/v1/rooms", handler=lists.list_rooms, tag="rooms", access=Access.OPERATOR,
+        summary="List rooms", answer=protocol.RoomList, query=protocol.RoomQuery, scope=protocol.Scope.ROOMS_READ,
     ),
     Route(
         method="GET", path="/v1/rooms/{room}", handler=rooms.get_room, tag="rooms", access=Access.OPERATOR,
@@ -84,9 +88,9 @@ ROUTES: tuple[Route, ...] = (
         scope=protocol.Scope.TOKENS_WRITE,
     ),
     Route(
-        method="GET", path="/v1/rooms/{room}/participants", handler=rooms.list_participants, tag="participants",
-        access=Access.MODERATOR, summary="List participants", answer=protocol.ParticipantList, statuses=(404,),
-        scope=protocol.Scope.PARTICIPANTS_READ,
+        method="GET", path="/v1/rooms/{room}/participants", handler=lists.list_participants, tag="participants",
+        access=Access.MODERATOR, summary="List participants", answer=protocol.ParticipantList,
+        query=protocol.ParticipantQuery, statuses=(404,), scope=protocol.Scope.PARTICIPANTS_READ,
     ),
     Route(
         method="PATCH", path="/v1/rooms/{room}/participants/{participant}", handler=rooms.patch_participant,
@@ -107,7 +111,49 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="POST", path="/v1/rooms/{room}/join", handler=sessions.join, tag="sessions", access=Access.JOIN_TOKEN,
         summary="Join a room: place a session", body=protocol.JoinRequest, answer=protocol.JoinGrant, status=201,
-        statuses=(404, 409, 429, 503),
+        statuses=(404, 409, 423, 429, 503), accepted=protocol.WaitingTicket,
+    ),
+    Route(
+        method="PUT", path="/v1/rooms/{room}/lock", handler=waiting.lock_room, tag="waiting", access=Access.MODERATOR,
+        summary="Let nobody new in but hosts", answer=protocol.Room, statuses=(404, 503),
+        scope=protocol.Scope.ROOMS_WRITE,
+    ),
+    Route(
+        method="DELETE", path="/v1/rooms/{room}/lock", handler=waiting.unlock_room, tag="waiting",
+        access=Access.MODERATOR, summary="Let people in again", answer=protocol.Room, statuses=(404, 503),
+        scope=protocol.Scope.ROOMS_WRITE,
+    ),
+    Route(
+        method="GET", path="/v1/rooms/{room}/waiting", handler=waiting.list_waiting, tag="waiting",
+        access=Access.MODERATOR, summary="Who waits to be let in", answer=protocol.WaitingList,
+        query=protocol.WaitingQuery, statuses=(404,),
+        scope=protocol.Scope.PARTICIPANTS_READ,
+    ),
+    Route(
+        method="POST", path="/v1/rooms/{room}/waiting/admit", handler=waiting.admit, tag="waiting",
+        access=Access.MODERATOR, summary="Let some in, or everybody who waits", body=protocol.WaitingDecision,
+        answer=protocol.WaitingDecided, statuses=(404, 410, 503),
+        scope=protocol.Scope.PARTICIPANTS_WRITE,
+    ),
+    Route(
+        method="POST", path="/v1/rooms/{room}/waiting/refuse", handler=waiting.refuse_entry, tag="waiting",
+        access=Access.MODERATOR, summary="Send some away, or everybody who waits", body=protocol.WaitingDecision,
+        answer=protocol.WaitingDecided, statuses=(404, 410, 503),
+        scope=protocol.Scope.PARTICIPANTS_WRITE,
+    ),
+    Route(
+        method="GET", path="/v1/rooms/{room}/waiting/{ticket}", handler=waiting.poll, tag="waiting",
+        access=Access.TICKET, summary="Where a ticket stands", answer=protocol.WaitingTicket,
+        query=protocol.TicketQuery, statuses=(404, 429),
+    ),
+    Route(
+        method="DELETE", path="/v1/rooms/{room}/waiting/{ticket}", handler=waiting.leave_queue, tag="waiting",
+        access=Access.TICKET, summary="Wait no longer", status=204, statuses=(404, 410),
+    ),
+    Route(
+        method="POST", path="/v1/rooms/{room}/waiting/{ticket}/join", handler=waiting.redeem, tag="waiting",
+        access=Access.TICKET, summary="Come in with an admitted ticket", body=protocol.JoinRequest,
+        answer=protocol.JoinGrant, status=201, statuses=(404, 409, 410, 429, 503),
     ),
     Route(
         method="POST", path="/v1/rooms/{room}/whip", handler=offers.publish, tag="sessions", access=Access.PUBLISHER,
@@ -117,7 +163,12 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="POST", path="/v1/rooms/{room}/whep", handler=offers.watch, tag="sessions", access=Access.JOIN_TOKEN,
         summary="Watch a room with any player (WHEP): an SDP offer in, the answer out", status=201,
-        statuses=(404, 409, 415, 429, 502, 503), media_type="application/sdp",
+        statuses=(404, 409, 415, 423, 429, 502, 503), media_type="application/sdp",
+    ),
+    Route(
+        method="GET", path="/v1/sessions", handler=lists.list_sessions, tag="sessions", access=Access.OPERATOR,
+        summary="List the sessions of all rooms", answer=protocol.SessionList, query=protocol.SessionQuery,
+        scope=protocol.Scope.PARTICIPANTS_READ,
     ),
     Route(
         method="POST", path="/v1/sessions/{session}/resume", handler=sessions.resume, tag="sessions",

@@ -11,8 +11,10 @@ from broker.api.bodies import json_response, read_body
 from broker.api.client_address import FORWARDED_FOR, client_address
 from broker.api.controller import Controller
 from broker.api.keys import CONTROLLER, GUEST_LIMITER, RESHAPE_LIMITER, TRUSTED_PROXIES
+from broker.api.knocking import knock
 from broker.api.presentation import grant, rfc3339, show_probe_target
 from broker.api.problems import ApiError, malformed
+from broker.core import waiting
 from broker.core.refusals import Refusal
 from broker.core.sessions import Join
 from broker.core.state import RoomRecord
@@ -51,12 +53,17 @@ async def list_probe_targets(request: web.Request) -> web.Response:
 
 
 async def join(request: web.Request) -> web.Response:
-    """Place a newcomer: spend the join token, choose edge and node, grant a session."""
+    """Place a newcomer: spend the join token, choose edge and node, grant a session.
+
+    Where the room has a waiting room, all but hosts and speakers get a ticket instead.
+    """
     controller = request.app[CONTROLLER]
     began = controller.now()
     body = await read_body(request, JoinRequest)
     room = controller.brain.state.room(request.match_info["room"])
     who = await identify(request, controller, room, body)
+    if waiting.must_wait(room, who.role):
+        return await knock(controller, room, who)
     session = await place(controller, join_for(controller, room, who, body), who)
     controller.metrics.placement_seconds.observe(controller.now() - began)
     placed = controller.brain.state.session(session)

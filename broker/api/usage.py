@@ -8,6 +8,7 @@ from aiohttp import web
 
 from broker.api.bodies import json_response
 from broker.api.keys import CONTROLLER
+from broker.api.principal import principal_of
 from broker.api.problems import ApiError
 from broker.core.state import Totals, UsageRecord
 from broker.protocol import UsageReport, UsageRow
@@ -33,7 +34,8 @@ async def get_usage(request: web.Request) -> web.Response:
         raise ApiError("malformed", 400, "Unknown grouping", f"group_by is one of {'; '.join(_GROUPS)}")
     room = query.get("room")
     records = request.app[CONTROLLER].brain.state.usage.values()
-    chosen = [record for record in records if first <= record.day <= last and room in (None, record.room)]
+    reaches = principal_of(request).reaches
+    chosen = [r for r in records if first <= r.day <= last and room in (None, r.room) and reaches(r.room)]
     rows = [_row(key, list(members)) for key, members in groupby(sorted(chosen, key=group), key=group)]
     return json_response(UsageReport(rows=rows, total=_sum(chosen).usage()))
 

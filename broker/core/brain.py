@@ -6,7 +6,7 @@ answering each `Claim`, before the next event. A method that raises `Refusal` ha
 
 from collections.abc import Iterable, Sequence
 
-from broker.core import fleet, metering, publishing, revision, rooms, sessions, starts, views
+from broker.core import fleet, metering, publishing, revision, rooms, sessions, starts, views, waiting
 from broker.core.effects import AgentKey, Effect
 from broker.core.policies import BestValue, PlacementPolicy
 from broker.core.reoptimisation import Move, Problem
@@ -24,6 +24,7 @@ from broker.core.state import (
     edge_pool,
     node_pool,
 )
+from broker.core.tickets import TicketRecord
 from broker.protocol import (
     AgentState,
     EndReason,
@@ -33,6 +34,7 @@ from broker.protocol import (
     RegisterNode,
     RoomPatch,
     SessionState,
+    TicketState,
     Viewport,
 )
 
@@ -52,9 +54,9 @@ class Brain:
         rooms.create(self.state, room, now)
         return self._effects()
 
-    def patch_room(self, room: str, changes: RoomPatch) -> list[Effect]:
+    def patch_room(self, room: str, changes: RoomPatch, now: float) -> list[Effect]:
         """Change a room. Raises `Refusal`."""
-        rooms.patch(self.state, room, changes)
+        rooms.patch(self.state, room, changes, now)
         return self._effects()
 
     def close_room(self, room: str) -> list[Effect]:
@@ -65,6 +67,26 @@ class Brain:
     def join(self, request: Join, now: float) -> list[Effect]:
         """Begin a session: after the claims, `JoinPlaced` or `JoinRefused` tells how it went. Raises `Refusal`."""
         sessions.join(self.state, request, now)
+        return self._effects()
+
+    def knock(self, ticket: TicketRecord, now: float) -> list[Effect]:
+        """Somebody asks to be let in. Raises `Refusal`."""
+        waiting.knock(self.state, ticket, now)
+        return self._effects()
+
+    def poll_ticket(self, room: str, ticket: str, now: float) -> list[Effect]:
+        """Somebody who waits is still there. Raises `Refusal`."""
+        waiting.poll(self.state, waiting.ticket_of(self.state, room, ticket), now)
+        return self._effects()
+
+    def leave_queue(self, room: str, ticket: str) -> list[Effect]:
+        """Somebody waits no longer. Raises `Refusal`."""
+        waiting.end(self.state, waiting.ticket_of(self.state, room, ticket), TicketState.LEFT)
+        return self._effects()
+
+    def decide(self, room: str, tickets: Sequence[str] | None, now: float, *, admitted: bool) -> list[Effect]:
+        """Let these in, or send them away; `None` is everybody who waits. Raises `Refusal`."""
+        waiting.decide(self.state, self.state.room(room), tickets, now, admitted=admitted)
         return self._effects()
 
     def resume(self, session: str, probes: Sequence[Probe], now: float) -> list[Effect]:
@@ -191,6 +213,7 @@ class Brain:
         for session in [s for s in state.sessions.values() if s.deadline is not None and now >= s.deadline]:
             if session.session in state.sessions:
                 sessions.end(state, session, session.deadline_reason)
+        waiting.expire(state, now)
         rooms.close_empty(state, now)
         return self._effects()
 
@@ -201,6 +224,7 @@ class Brain:
         restored_sessions: Iterable[SessionRecord],
         agents: Iterable[AgentRecord],
         now: float,
+        tickets: Iterable[TicketRecord] = (),
         usage: Iterable[UsageRecord] = (),
     ) -> None:
         """Take over what an earlier broker left in the store; agents get a longer grace to come back."""
@@ -214,6 +238,7 @@ class Brain:
         for agent in agents:
             _restore_agent(state, agent, now)
         _relink(state, now)
+        waiting.restore(state, tickets, now)
 
 
 def _restore_session(state: State, session: SessionRecord, now: float) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from broker.core.refusals import Refusal
-from broker.protocol import BrokerMessage, EndReason
+from broker.protocol import BrokerMessage, EndReason, TicketState
 
 
 class AgentKind(StrEnum):
@@ -36,6 +36,7 @@ class Collection(StrEnum):
     SESSIONS = "sessions"
     VIEWS = "views"
     USAGE = "usage"
+    TICKETS = "tickets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,4 +114,15 @@ class ViewMoved:
     node: str
 
 
-Effect = Send | Disconnect | Claim | Release | Persist | JoinPlaced | JoinRefused | SessionEnded | ViewMoved
+@dataclass(frozen=True, slots=True)
+class TicketChanged:
+    """Somebody in a waiting room was let in, or their ticket has ended."""
+
+    ticket: str
+    room: str
+    state: TicketState
+
+
+Effect = (
+    Send | Disconnect | Claim | Release | Persist | JoinPlaced | JoinRefused | SessionEnded | ViewMoved | TicketChanged
+)

@@ -2,7 +2,7 @@
 
 from msgspec import UNSET
 
-from broker.core import sessions, views
+from broker.core import sessions, views, waiting
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.state import RoomRecord, SessionRecord, State
 from broker.protocol import EndReason, ParticipantPatch, RoomPatch
@@ -30,7 +30,7 @@ def _require_scene(state: State, scene: str) -> None:
         )
 
 
-def patch(state: State, name: str, changes: RoomPatch) -> None:
+def patch(state: State, name: str, changes: RoomPatch, now: float) -> None:
     """Change what may be changed. A lower limit sends nobody away; it only keeps newcomers out."""
     room = state.room(name)
     if changes.max_participants is not UNSET:
@@ -41,7 +41,17 @@ def patch(state: State, name: str, changes: RoomPatch) -> None:
         room.open = changes.open
     if changes.metadata is not UNSET:
         room.metadata = changes.metadata
+    _patch_door(state, room, changes, now)
     state.persist(room)
+
+
+def _patch_door(state: State, room: RoomRecord, changes: RoomPatch, now: float) -> None:
+    if changes.locked is not UNSET:
+        room.locked = changes.locked
+    if changes.waiting_room is not UNSET:
+        room.waiting_room = changes.waiting_room
+        if not room.waiting_room:
+            waiting.open_doors(state, room, now)
 
 
 def close(state: State, name: str) -> None:
@@ -49,6 +59,7 @@ def close(state: State, name: str) -> None:
     room = state.room(name)
     for session in views.room_sessions(state, room):
         sessions.end(state, session, EndReason.ROOM_CLOSED)
+    waiting.send_all_away(state, room)
     del state.rooms[name]
     state.persist(room)
 
@@ -76,7 +87,7 @@ def patch_participant(state: State, room_name: str, name: str, changes: Particip
 def close_empty(state: State, now: float) -> None:
     """Close the rooms that have been empty for longer than they allow; 0 keeps a room for ever."""
     for room in list(state.rooms.values()):
-        if room.sessions:
+        if room.sessions or room.tickets:
             room.empty_since = None
         elif room.empty_since is None:
             room.empty_since = now

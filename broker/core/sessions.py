@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct, structs
 
-from broker.core import publishing, views
+from broker.core import publishing, views, waiting
 from broker.core.effects import Claim, JoinPlaced, JoinRefused, Release, Send, SessionEnded
 from broker.core.picture import (
     CodecChoice,
@@ -54,11 +54,14 @@ class Join(Struct, frozen=True, kw_only=True):
     codecs: Sequence[VideoCapability] = ()
     viewport: Viewport = Viewport()
     publishes: bool = False
+    ticket: str | None = None
+    """Of the room's waiting room, admitted."""
 
 
 def join(state: State, request: Join, now: float) -> None:
     """Begin a session. Raises `Refusal` when it cannot be; later trouble comes as `JoinRefused`."""
     room = state.room(request.room)
+    ticket = None if request.publishes else waiting.require_entry(state, room, request.role, request.ticket)
     if len(room.sessions) >= room.max_participants:
         raise Refusal(
             RefusalKind.ROOM_FULL,
@@ -70,6 +73,8 @@ def join(state: State, request: Join, now: float) -> None:
     view, is_new = _view_for(state, room, request)
     session = _session_for(state, room, request, view, now)
     placement = _choose(state, room, session, view, frozenset())
+    if ticket is not None:
+        ticket.session = session.session
     if is_new:
         state.views[view.view] = view
         room.views.add(view.view)
@@ -98,6 +103,7 @@ def _session_for(state: State, room: RoomRecord, request: Join, view: ViewRecord
         deadline=now + state.settings.connect_timeout_s,
         probes=list(request.probes),
         publishes=request.publishes,
+        ticket=request.ticket,
     )
 
 
@@ -259,6 +265,7 @@ def _admit(state: State, session: SessionRecord) -> None:
         session.placed = True
         views.put_participant(state, state.rooms[session.room], session)
     views.put_session(state, session)
+    waiting.redeemed(state, session)
     state.persist(session)
     state.emit(JoinPlaced(session.session))
 
@@ -268,6 +275,7 @@ def abandon(state: State, session: SessionRecord, refusal: Refusal) -> None:
     if session.placed:
         end(state, session, EndReason.EDGE_LOST)
     else:
+        waiting.give_back(state, session)
         _remove(state, session)
     state.emit(JoinRefused(session.session, refusal))
 

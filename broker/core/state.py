@@ -20,6 +20,7 @@ from broker.core.pools import NodeOffer, NodePools
 from broker.core.prices import Values
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.suspicion import OwnLine, Patience, Words
+from broker.core.tickets import TicketRecord
 from broker.core.ways import EdgeOffer, EdgePools
 from broker.protocol import (
     AgentState,
@@ -32,6 +33,7 @@ from broker.protocol import (
     Probe,
     Role,
     SessionState,
+    TicketState,
     Usage,
     ViewerReport,
 )
@@ -72,6 +74,16 @@ class CoreSettings:
     move_again_after_s: float = 60.0
     """A room that was moved stays for so long."""
     max_rooms: int = 10_000
+    waiting_patience_s: float = 45.0
+    """A ticket of a waiting room that is not polled for so long expires."""
+    waiting_limit_s: float = 7200.0
+    """How long anybody may wait: stops a client from polling for ever."""
+    admitted_for_s: float = 60.0
+    """How long one who was let in may take to come."""
+    max_waiting_in_room: int = 500
+    """Stops guests from filling one room's list beyond what a host could go through."""
+    max_waiting: int = 20_000
+    """Stops guests from filling memory by way of many rooms."""
     fan_out: Limits = field(default_factory=lambda: Limits(node_fan_out=4, edge_fan_out=8))
     """How many edges a node feeds with one view, and how many an edge; at most 64, the limit of `targets`."""
     source_lost_counts_s: float = 2.0
@@ -112,6 +124,10 @@ class RoomRecord(Struct, kw_only=True):
     """When it was last moved because another region is better."""
     sessions: set[str] = set()
     views: set[str] = set()
+    locked: bool = False
+    waiting_room: bool = False
+    tickets: list[str] = []
+    """Of those who wait before the door, in order of coming."""
 
 
 class Totals(Struct, kw_only=True):
@@ -182,6 +198,8 @@ class SessionRecord(Struct, kw_only=True):
     """What it has used so far."""
     metered_on: str = ""
     """The last day on which it was counted."""
+    ticket: str | None = None
+    """Of the waiting room, until the session is placed."""
 
 
 class Holding(Struct, frozen=True):
@@ -304,6 +322,10 @@ class State:
     ledger: Ledger = field(default_factory=Ledger)
     ended: OrderedDict[str, EndReason] = field(default_factory=OrderedDict)
     """Why sessions that are gone ended, for those who ask; bounded."""
+    tickets: dict[str, TicketRecord] = field(default_factory=dict)
+    """Of everybody before the door of a room, in order of coming."""
+    ended_tickets: OrderedDict[str, TicketState] = field(default_factory=OrderedDict)
+    """How tickets that are gone ended; bounded."""
     last_tick: float | None = None
     usage: dict[str, UsageRecord] = field(default_factory=dict)
     """By day and room, `2026-11-29/hall`."""
@@ -368,7 +390,7 @@ class State:
         """Ask the shell for something."""
         self.effects.append(effect)
 
-    def persist(self, record: RoomRecord | SessionRecord | ViewRecord) -> None:
+    def persist(self, record: RoomRecord | SessionRecord | ViewRecord | TicketRecord) -> None:
         """Have the shell write, or delete, this record."""
         match record:
             case RoomRecord():
@@ -377,6 +399,8 @@ class State:
                 self.emit(Persist(Collection.SESSIONS, record.session))
             case ViewRecord():
                 self.emit(Persist(Collection.VIEWS, record.view))
+            case TicketRecord():
+                self.emit(Persist(Collection.TICKETS, record.ticket))
 
     def room(self, name: str) -> RoomRecord:
         """The room of this name, else `Refusal`."""
@@ -404,6 +428,12 @@ class State:
         self.ended[session] = reason
         while len(self.ended) > MAX_ENDED_REMEMBERED:
             self.ended.popitem(last=False)
+
+    def remember_ticket_end(self, ticket: str, how: TicketState) -> None:
+        """Keep how it ended for a while; the oldest go first."""
+        self.ended_tickets[ticket] = how
+        while len(self.ended_tickets) > MAX_ENDED_REMEMBERED:
+            self.ended_tickets.popitem(last=False)
 
 
 def node_pool(node: str) -> str:

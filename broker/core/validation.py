@@ -2,7 +2,7 @@
 
 from broker.core import views
 from broker.core.state import AgentRecord, RoomRecord, State, ViewRecord, edge_pool, node_pool
-from broker.protocol import AgentState, Mode, SessionState
+from broker.protocol import AgentState, Mode, SessionState, TicketState
 
 
 class InvalidState(AssertionError):
@@ -23,6 +23,7 @@ def validate_state(state: State) -> None:
         _validate_view(state, view)
     _validate_ledger(state)
     _validate_offers(state)
+    _validate_tickets(state)
 
 
 def _validate_links(state: State) -> None:
@@ -47,6 +48,21 @@ def _validate_room(state: State, room: RoomRecord) -> None:
         _require(None not in seats and len(set(seats)) == len(seats), f"room {room.room}: seats {seats}")
         codecs = [state.views[name].picture.codec for name in room.views]
         _require(len(set(codecs)) == len(codecs), f"room {room.room} draws a stage twice")
+
+
+def _validate_tickets(state: State) -> None:
+    listed = [name for room in state.rooms.values() for name in room.tickets]
+    _require(sorted(listed) == sorted(state.tickets), f"rooms list tickets {listed}, there are {list(state.tickets)}")
+    _require(len(listed) <= state.settings.max_waiting, "too many wait")
+    for name, ticket in state.tickets.items():
+        _require(name in state.rooms[ticket.room].tickets, f"ticket {name} is for another room")
+        _require(ticket.state in (TicketState.WAITING, TicketState.ADMITTED), f"ticket {name} has ended")
+        _require(ticket.session is None, f"ticket {name} was left half redeemed")
+        _require(ticket.deadline > 0 < ticket.give_up_at, f"ticket {name} would wait for ever")
+    for room in state.rooms.values():
+        _require(len(room.tickets) <= state.settings.max_waiting_in_room, f"too many wait for room {room.room}")
+    for session in state.sessions.values():
+        _require(session.ticket is None, f"session {session.session} has not spent its ticket")
 
 
 def _validate_view(state: State, view: ViewRecord) -> None:

@@ -9,11 +9,12 @@ AUDIENCE_PUBLISH = "farstage:publish"
 AUDIENCE_NODE = "farstage:node"
 AUDIENCE_EDGE = "farstage:edge"
 AUDIENCE_TRUNK = "farstage:trunk"
+AUDIENCE_TICKET = "farstage:ticket"
 AUDIENCE_OPERATOR = "farstage:operator"
 
 
 class Claims(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Claims of every token (RFC 7519). `sub`: identity, session, node, edge or operator name, by audience.
+    """Claims of every token (RFC 7519). `sub`: identity, session, ticket, node, edge or operator name, by audience.
 
     Join and publish tokens carry `room`, `role`, `name`; trunk tokens `sub` = the dialling process, `edge` = the one
     that accepts.

@@ -38,6 +38,10 @@ class RoomCreate(Message, frozen=True):
     """Seconds without participants after which the room closes; 0 keeps it for ever."""
     open: bool = False
     """Whether guests may join without a token, as visitors."""
+    locked: bool = False
+    """Whether nobody new but hosts may join."""
+    waiting_room: bool = False
+    """Whether all but hosts and speakers wait until they are let in."""
     metadata: Metadata = {}
 
 
@@ -47,6 +51,9 @@ class RoomPatch(Message, frozen=True):
     max_participants: MaxParticipants | UnsetType = UNSET
     empty_timeout_s: Annotated[float, Meta(ge=0, le=31_536_000)] | UnsetType = UNSET
     open: bool | UnsetType = UNSET
+    locked: bool | UnsetType = UNSET
+    waiting_room: bool | UnsetType = UNSET
+    """Turned off, it lets in everybody who waits."""
     metadata: Metadata | UnsetType = UNSET
 
 
@@ -63,12 +70,17 @@ class Room(Message, frozen=True):
     created_at: str
     participants: int
     node: str | None = None
+    locked: bool = False
+    waiting_room: bool = False
+    waiting: int = 0
+    """How many wait to be let in."""
 
 
 class RoomList(Message, frozen=True):
-    """Answer of `GET /v1/rooms`."""
+    """Answer of `GET /v1/rooms`; `next_cursor` is absent on the last page."""
 
     rooms: list[Room]
+    next_cursor: str | UnsetType = UNSET
 
 
 MAX_TOKEN_TTL_S = 2_592_000
@@ -116,9 +128,10 @@ class Participant(Message, frozen=True):
 
 
 class ParticipantList(Message, frozen=True):
-    """Answer of `GET /v1/rooms/{room}/participants`."""
+    """Answer of `GET /v1/rooms/{room}/participants`; `next_cursor` is absent on the last page."""
 
     participants: list[Participant]
+    next_cursor: str | UnsetType = UNSET
 
 
 class ParticipantPatch(Message, frozen=True):

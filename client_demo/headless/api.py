@@ -1,12 +1,18 @@
 """The broker's HTTP API as a client uses it: join, resume, leave, and what an operator needs to prepare a room."""
 
+import asyncio
+from collections.abc import Sequence
+from http import HTTPStatus
 from typing import TypeVar
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
+from msgspec import UNSET, structs
 
 from broker.protocol import (
     DEFAULT_OVERLAP_S,
+    MAX_PAGE,
     ApiKey,
     ApiKeyCreate,
     ApiKeyGrant,
@@ -16,21 +22,39 @@ from broker.protocol import (
     JoinRequest,
     Node,
     NodeList,
+    PageQuery,
     Participant,
     ParticipantList,
     ParticipantPatch,
+    ParticipantQuery,
     ProbeTargetList,
     Problem,
     Room,
     RoomCreate,
     RoomList,
     RoomPatch,
+    RoomQuery,
     RotateRequest,
+    SessionEntry,
+    SessionList,
+    SessionQuery,
+    TicketState,
     TokenGrant,
     TokenRequest,
+    WaitingDecided,
+    WaitingDecision,
+    WaitingEntry,
+    WaitingList,
+    WaitingQuery,
+    WaitingTicket,
 )
 
 REQUEST_TIMEOUT_S = 10.0
+ALL_ROOMS = RoomQuery(limit=MAX_PAGE)
+ALL_PARTICIPANTS = ParticipantQuery(limit=MAX_PAGE)
+ALL_SESSIONS = SessionQuery(limit=MAX_PAGE)
+ALL_WAITING = WaitingQuery(limit=MAX_PAGE)
+MAX_HELD_POLL_S = REQUEST_TIMEOUT_S / 2
 _T = TypeVar("_T")
 
 
@@ -40,6 +64,22 @@ class Refused(Exception):
     def __init__(self, problem: Problem) -> None:
         super().__init__(f"{problem.status} {problem.title}{': ' + problem.detail if problem.detail else ''}")
         self.problem = problem
+
+
+class MustWait(Exception):
+    """The room has a waiting room: `wait_for_entry` goes on with `ticket`."""
+
+    def __init__(self, ticket: WaitingTicket) -> None:
+        super().__init__(f"waiting before room {ticket.room}, at place {ticket.position}")
+        self.ticket = ticket
+
+
+class NotAdmitted(Exception):
+    """The wait for a room ended without entry; `state` says how, `waiting` if the caller's patience did."""
+
+    def __init__(self, state: TicketState) -> None:
+        super().__init__(f"not admitted: {state.value}")
+        self.state = state
 
 
 class BrokerClient:
@@ -60,9 +100,19 @@ class BrokerClient:
         """Create a room. Raises `Refused`."""
         return await self._call("POST", "/v1/rooms", Room, body=room, token=self._api_key)
 
-    async def rooms(self) -> list[Room]:
-        """All rooms. Raises `Refused`."""
-        return (await self._call("GET", "/v1/rooms", RoomList, token=self._api_key)).rooms
+    async def rooms(self, query: RoomQuery = ALL_ROOMS) -> list[Room]:
+        """All rooms that match, page by page. Raises `Refused`."""
+        rooms: list[Room] = []
+        while True:
+            page = await self.rooms_page(query)
+            rooms += page.rooms
+            if page.next_cursor is UNSET:
+                return rooms
+            query = structs.replace(query, cursor=page.next_cursor)
+
+    async def rooms_page(self, query: RoomQuery) -> RoomList:
+        """One page of rooms. Raises `Refused`."""
+        return await self._call("GET", "/v1/rooms" + _query(query), RoomList, token=self._api_key)
 
     async def open_room(self, room: str) -> Room:
         """Let guests in without a token. Raises `Refused`."""
@@ -76,10 +126,34 @@ class BrokerClient:
             if error.problem.status != 409:
                 raise
 
-    async def participants(self, room: str) -> list[Participant]:
-        """Who is in the room. Raises `Refused`."""
-        answer = await self._call("GET", f"/v1/rooms/{room}/participants", ParticipantList, token=self._api_key)
-        return answer.participants
+    async def participants(self, room: str, query: ParticipantQuery = ALL_PARTICIPANTS) -> list[Participant]:
+        """Who is in the room and matches, page by page. Raises `Refused`."""
+        people: list[Participant] = []
+        while True:
+            page = await self.participants_page(room, query)
+            people += page.participants
+            if page.next_cursor is UNSET:
+                return people
+            query = structs.replace(query, cursor=page.next_cursor)
+
+    async def participants_page(self, room: str, query: ParticipantQuery) -> ParticipantList:
+        """One page of a room's participants. Raises `Refused`."""
+        path = f"/v1/rooms/{room}/participants" + _query(query)
+        return await self._call("GET", path, ParticipantList, token=self._api_key)
+
+    async def sessions(self, query: SessionQuery = ALL_SESSIONS) -> list[SessionEntry]:
+        """The sessions of all rooms that match, page by page. Raises `Refused`."""
+        sessions: list[SessionEntry] = []
+        while True:
+            page = await self.sessions_page(query)
+            sessions += page.sessions
+            if page.next_cursor is UNSET:
+                return sessions
+            query = structs.replace(query, cursor=page.next_cursor)
+
+    async def sessions_page(self, query: SessionQuery) -> SessionList:
+        """One page of the sessions of all rooms. Raises `Refused`."""
+        return await self._call("GET", "/v1/sessions" + _query(query), SessionList, token=self._api_key)
 
     async def patch_participant(self, room: str, participant: str, change: ParticipantPatch) -> None:
         """Change somebody's role, or mute them. Raises `Refused`."""
@@ -127,8 +201,72 @@ class BrokerClient:
         return await self._call("GET", "/v1/probe-targets", ProbeTargetList)
 
     async def join(self, room: str, request: JoinRequest, token: str = "") -> JoinGrant:
-        """Join a room, with a token or as a guest. Raises `Refused`."""
-        return await self._call("POST", f"/v1/rooms/{room}/join", JoinGrant, body=request, token=token)
+        """Join a room, with a token or as a guest. Raises `Refused`, and `MustWait` where it has a waiting room."""
+        status, answer = await self._send("POST", f"/v1/rooms/{room}/join", request, token)
+        if status == HTTPStatus.ACCEPTED:
+            raise MustWait(msgspec.json.decode(answer, type=WaitingTicket))
+        return msgspec.json.decode(answer, type=JoinGrant)
+
+    async def poll(self, ticket: WaitingTicket, wait_s: float = 0.0) -> WaitingTicket:
+        """Where a ticket stands; the answer is held until that changes, at most `wait_s`. Raises `Refused`."""
+        path = f"{ticket.poll_url}?wait_s={min(wait_s, MAX_HELD_POLL_S)}"
+        answer = await self._call("GET", path, WaitingTicket, token=ticket.token or "")
+        return structs.replace(answer, token=ticket.token)
+
+    async def wait_for_entry(self, ticket: WaitingTicket, request: JoinRequest, limit_s: float) -> JoinGrant:
+        """Wait until let in, then come in. Raises `Refused`, and `NotAdmitted` after `limit_s` at the latest.
+
+        Whoever gives up leaves the queue.
+        """
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + limit_s
+        while ticket.state is TicketState.WAITING and (left_s := ends - loop.time()) > 0:
+            ticket = await self.poll(ticket, left_s)
+        if ticket.state is TicketState.WAITING:
+            await self.leave_queue(ticket)
+        if ticket.state is not TicketState.ADMITTED:
+            raise NotAdmitted(ticket.state)
+        return await self._call("POST", ticket.poll_url + "/join", JoinGrant, request, ticket.token or "")
+
+    async def leave_queue(self, ticket: WaitingTicket) -> None:
+        """Wait no longer. Raises `Refused`."""
+        await self._request("DELETE", ticket.poll_url, None, ticket.token or "")
+
+    async def waiting(self, room: str, query: WaitingQuery = ALL_WAITING) -> list[WaitingEntry]:
+        """Who waits to be let in, page by page. Raises `Refused`."""
+        people: list[WaitingEntry] = []
+        while True:
+            path = f"/v1/rooms/{room}/waiting" + _query(query)
+            page = await self._call("GET", path, WaitingList, token=self._api_key)
+            people += page.waiting
+            if page.next_cursor is UNSET:
+                return people
+            query = structs.replace(query, cursor=page.next_cursor)
+
+    async def admit(self, room: str, tickets: Sequence[str] | None = None) -> list[str]:
+        """Let these in, or everybody who waits; the tickets that changed. Raises `Refused`."""
+        return await self._decide(room, "admit", tickets)
+
+    async def refuse(self, room: str, tickets: Sequence[str] | None = None) -> list[str]:
+        """Send these away, or everybody who waits; the tickets that changed. Raises `Refused`."""
+        return await self._decide(room, "refuse", tickets)
+
+    async def _decide(self, room: str, how: str, tickets: Sequence[str] | None) -> list[str]:
+        body = WaitingDecision(tickets=UNSET if tickets is None else list(tickets))
+        path = f"/v1/rooms/{room}/waiting/{how}"
+        return (await self._call("POST", path, WaitingDecided, body=body, token=self._api_key)).tickets
+
+    async def patch_room(self, room: str, change: RoomPatch) -> Room:
+        """Change a room. Raises `Refused`."""
+        return await self._call("PATCH", f"/v1/rooms/{room}", Room, body=change, token=self._api_key)
+
+    async def lock_room(self, room: str) -> Room:
+        """Let nobody new in but hosts. Raises `Refused`."""
+        return await self._call("PUT", f"/v1/rooms/{room}/lock", Room, token=self._api_key)
+
+    async def unlock_room(self, room: str) -> Room:
+        """Let people in again. Raises `Refused`."""
+        return await self._call("DELETE", f"/v1/rooms/{room}/lock", Room, token=self._api_key)
 
     async def resume(self, grant: JoinGrant, request: JoinRequest) -> JoinGrant:
         """Get a new grant after the connection was lost. Raises `Refused`."""
@@ -157,13 +295,22 @@ class BrokerClient:
         return msgspec.json.decode(await self._request(method, path, body, token), type=answer)
 
     async def _request(self, method: str, path: str, body: msgspec.Struct | None, token: str) -> bytes:
+        return (await self._send(method, path, body, token))[1]
+
+    async def _send(self, method: str, path: str, body: msgspec.Struct | None, token: str) -> tuple[int, bytes]:
         data = msgspec.json.encode(body) if body is not None else None
         headers = {**_bearer(token), "Content-Type": "application/json"}
         async with self._http.request(method, self._url + path, data=data, headers=headers) as response:
             received = await response.read()
             if response.status >= 400:
                 raise Refused(_problem(response.status, received))
-            return received
+            return response.status, received
+
+
+def _query(query: PageQuery) -> str:
+    """The query string of a list."""
+    fields = {name: value for name, value in msgspec.to_builtins(query).items() if value != []}
+    return "?" + urlencode({k: str(v).lower() if isinstance(v, bool) else v for k, v in fields.items()}, doseq=True)
 
 
 def _bearer(token: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 import pytest
@@ -43,6 +44,9 @@ ENDPOINTS = [
     ("POST", "/v1/nodes/n1/drain"),
     ("POST", "/v1/sessions/s/resume"),
     ("PATCH", "/v1/rooms/demo/participants/p"),
+    ("POST", "/v1/rooms/demo/waiting/admit"),
+    ("POST", "/v1/rooms/demo/waiting/refuse"),
+    ("POST", "/v1/rooms/demo/waiting/t-1/join"),
 ]
 ACCEPTABLE_5XX = {503}
 """No edge, no node, farm full: refusals that name a time to retry, not faults."""
@@ -94,6 +98,19 @@ async def test_no_path_makes_the_broker_fail(api):
     def attack(path):
         status, _, _ = run(api.call("GET", "/v1/rooms/" + path), api)
         assert status < 500
+
+    await asyncio.to_thread(attack)
+
+
+async def test_no_query_makes_the_broker_fail(api):
+    names = st.sampled_from(["limit", "cursor", "mode", "open", "metadata", "node", "state", "x"])
+    values = st.text(max_size=40) | st.sampled_from(["1", "true", "explore", "WyJyb29tcyIsImEiXQ"])
+
+    @BOUNDED
+    @given(st.sampled_from(["rooms", "sessions", "rooms/demo/participants"]), st.lists(st.tuples(names, values)))
+    def attack(path, query):
+        status, _, _ = run(api.call("GET", f"/v1/{path}?{urlencode(query, errors='replace')}"), api)
+        assert status in (200, 400)
 
     await asyncio.to_thread(attack)
 

@@ -2,11 +2,23 @@
 
 from collections.abc import Sequence
 
+from broker.core import waiting
 from broker.core.brain import Brain
-from broker.core.effects import AgentKey, AgentKind, Claim, Effect, JoinPlaced, JoinRefused, Send, SessionEnded
+from broker.core.effects import (
+    AgentKey,
+    AgentKind,
+    Claim,
+    Effect,
+    JoinPlaced,
+    JoinRefused,
+    Send,
+    SessionEnded,
+    TicketChanged,
+)
 from broker.core.refusals import Refusal
 from broker.core.sessions import Join
 from broker.core.state import CoreSettings, RoomRecord, SessionRecord, ViewRecord
+from broker.core.tickets import TicketRecord
 from broker.core.validation import validate_state
 from broker.protocol import (
     Codec,
@@ -151,6 +163,7 @@ class Farm:
         role: Role = Role.VISITOR,
         *,
         publishes: bool = False,
+        ticket: str | None = None,
     ) -> SessionRecord:
         self._joins += 1
         request = Join(
@@ -167,6 +180,7 @@ class Farm:
             viewport=viewport,
             token_id=f"t{self._joins}",
             publishes=publishes,
+            ticket=ticket,
         )
         effects = self.carry_out(self.brain.join(request, self.now))
         for effect in effects:
@@ -174,6 +188,21 @@ class Farm:
                 raise effect.refusal
         assert JoinPlaced(request.session) in effects
         return self.state.sessions[request.session]
+
+    def knock(self, room: str = "demo", role: Role = Role.VISITOR, token_id: str | None = None) -> TicketRecord:
+        """Ask to be let in; the ticket that stands for it."""
+        self._joins += 1
+        ticket = TicketRecord(
+            ticket=f"w{self._joins}", room=room, identity=f"i{self._joins}", display_name=f"Name {self._joins}",
+            role=role, asked_at=f"2030-01-01T00:00:{self._joins:06}Z", token_id=token_id or f"t{self._joins}",
+        )  # fmt: skip
+        self.carry_out(self.brain.knock(ticket, self.now))
+        return waiting.by_token(self.state, self.state.rooms[room], ticket.token_id) or ticket
+
+    def decide(self, room: str, tickets: Sequence[str] | None, *, admitted: bool) -> list[str]:
+        """Admit or refuse; the tickets that changed."""
+        effects = self.carry_out(self.brain.decide(room, tickets, self.now, admitted=admitted))
+        return [effect.ticket for effect in effects if isinstance(effect, TicketChanged)]
 
     def join_live(self, room: str = "demo", **more) -> SessionRecord:
         session = self.join(room, **more)

@@ -346,7 +346,7 @@ def test_a_lower_limit_sends_nobody_away(farm):
     farm.room()
     farm.join()
     farm.join()
-    farm.carry_out(farm.brain.patch_room("demo", RoomPatch(max_participants=1)))
+    farm.carry_out(farm.brain.patch_room("demo", RoomPatch(max_participants=1), farm.now))
     assert len(farm.state.rooms["demo"].sessions) == 2
     assert farm.refusal().kind is RefusalKind.ROOM_FULL
 

@@ -16,7 +16,10 @@ from broker.protocol import (
     EndReason,
     Mode,
     Probe,
+    Role,
+    RoomPatch,
     SourceLost,
+    TicketState,
     ViewerConnected,
     ViewerGone,
     ViewFailed,
@@ -59,6 +62,37 @@ class BrokerMachine(RuleBasedStateMachine):
         with contextlib.suppress(Refusal):
             self.farm.join(room, probes=[Probe(edge=near, rtt_ms=1.0)])
         self.farm.refuse_pools = []
+
+    @rule(room=st.sampled_from(sorted(ROOMS)), locked=st.booleans(), waits=st.booleans())
+    def door_changes(self, room, locked, waits):
+        patch = RoomPatch(locked=locked, waiting_room=waits)
+        self.farm.carry_out(self.farm.brain.patch_room(room, patch, self.farm.now))
+
+    @rule(room=st.sampled_from(sorted(ROOMS)), role=st.sampled_from(Role), token=st.sampled_from(["a", "b", None]))
+    def someone_knocks(self, room, role, token):
+        with contextlib.suppress(Refusal):
+            self.farm.knock(room, role, token)
+
+    @precondition(lambda self: self.farm.state.tickets)
+    @rule(
+        data=st.data(),
+        what=st.sampled_from(["admit", "refuse", "admit all", "refuse all", "poll", "leave", "come", "come in vain"]),
+    )
+    def ticket_event(self, data, what):
+        ticket = self.farm.state.tickets[self.pick(data, self.farm.state.tickets)]
+        chosen = None if what.endswith("all") else [ticket.ticket]
+        if what.startswith(("admit", "refuse")):
+            self.farm.decide(ticket.room, chosen, admitted=what.startswith("admit"))
+        elif what == "poll":
+            self.farm.carry_out(self.farm.brain.poll_ticket(ticket.room, ticket.ticket, self.farm.now))
+        elif what == "leave":
+            self.farm.carry_out(self.farm.brain.leave_queue(ticket.room, ticket.ticket))
+        else:
+            self.farm.refuse_pools = [f"edge:{name}" for name in EDGES] * 4 if what == "come in vain" else []
+            with contextlib.suppress(Refusal):
+                self.farm.join(ticket.room, ticket=ticket.ticket)
+                assert ticket.state is TicketState.JOINED
+            self.farm.refuse_pools = []
 
     def pick(self, data, things: dict):
         return data.draw(st.sampled_from(sorted(things)))
@@ -155,6 +189,8 @@ class BrokerMachine(RuleBasedStateMachine):
                 self.farm.say(edge_key(session.edge), ViewerGone(session=session.session, reason=EndReason.LEFT))
         self.farm.wait(45)
         assert not self.farm.state.sessions
+        self.farm.wait(40)
+        assert not self.farm.state.tickets
         assert not list(self.farm.state.ledger.entries())
 
 

@@ -4,6 +4,9 @@ import { requestJson } from '../sdk/problems.js';
 
 /** @import {Mode, Role} from '../sdk/protocol.js' */
 
+const PAGE = 500;
+const MOST_PAGES = 20;
+
 /**
  * @typedef {object} Room
  * @property {string} room
@@ -71,7 +74,7 @@ export class OperatorApi {
 
   /** @returns {Promise<Room[]>} */
   async rooms() {
-    return (await this._call('GET', '/v1/rooms')).rooms;
+    return this._all('/v1/rooms', 'rooms');
   }
 
   /**
@@ -79,7 +82,7 @@ export class OperatorApi {
    * @returns {Promise<Participant[]>}
    */
   async participants(room) {
-    return (await this._call('GET', `/v1/rooms/${encodeURIComponent(room)}/participants`)).participants;
+    return this._all(`/v1/rooms/${encodeURIComponent(room)}/participants`, 'participants');
   }
 
   /** @returns {Promise<Node[]>} */
@@ -139,6 +142,24 @@ export class OperatorApi {
   /** @param {string} node */
   callOffDrain(node) {
     return this._call('DELETE', `/v1/nodes/${encodeURIComponent(node)}/drain`);
+  }
+
+  /**
+   * All pages of a list; the broker holds at most 10,000 rooms, and a room of more people than that is cut off.
+   *
+   * @param {string} path
+   * @param {string} key
+   * @returns {Promise<any[]>}
+   */
+  async _all(path, key) {
+    const entries = [];
+    for (let page = 0, cursor = ''; page < MOST_PAGES; page += 1) {
+      const answer = await this._call('GET', `${path}?limit=${PAGE}${cursor && `&cursor=${encodeURIComponent(cursor)}`}`);
+      entries.push(...answer[key]);
+      if (!answer.next_cursor) break;
+      cursor = answer.next_cursor;
+    }
+    return entries;
   }
 
   /**

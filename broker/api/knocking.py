@@ -1,0 +1,51 @@
+"""Before a waiting room: a join becomes a ticket."""
+
+import secrets
+from typing import TYPE_CHECKING
+
+import structlog
+from aiohttp import web
+
+from broker.api.bodies import json_response
+from broker.api.controller import Controller
+from broker.api.presentation import rfc3339, show_ticket
+from broker.core import waiting
+from broker.core.state import RoomRecord
+from broker.core.tickets import TicketRecord
+from broker.protocol import AUDIENCE_TICKET
+
+if TYPE_CHECKING:
+    from broker.api.sessions import Identity
+
+log = structlog.get_logger("broker")
+
+
+async def knock(controller: Controller, room: RoomRecord, who: "Identity") -> web.Response:
+    """Give a ticket to one who must wait: 202 with its place and where to poll.
+
+    The join token is not spent yet; coming again with it gives the same ticket. Raises `Refusal`.
+    """
+    ticket = _ticket_for(controller, room, who)
+    await controller.step(lambda: controller.brain.knock(ticket, controller.now()))
+    state = controller.brain.state
+    ticket = waiting.by_token(state, room, who.token_id) or waiting.ticket_of(state, room.room, ticket.ticket)
+    log.info("waiting", room=room.room, ticket=ticket.ticket)
+    settings = controller.settings.core
+    ttl_s = settings.waiting_limit_s + settings.admitted_for_s
+    token = controller.authority.mint(AUDIENCE_TICKET, ticket.ticket, ttl_s, controller.unix_now(), room=room.room)
+    answer = show_ticket(controller, ticket, token)
+    headers = {"Location": answer.poll_url, "Retry-After": str(round(answer.retry_after_s))}
+    return json_response(answer, 202, headers)
+
+
+def _ticket_for(controller: Controller, room: RoomRecord, who: "Identity") -> TicketRecord:
+    return TicketRecord(
+        ticket=f"t-{secrets.token_hex(12)}",
+        room=room.room,
+        identity=who.identity,
+        display_name=who.display_name,
+        role=who.role,
+        asked_at=rfc3339(controller.unix_now()),
+        token_id=who.token_id,
+        token_expires_at=who.expires_at,
+    )
