@@ -27,6 +27,8 @@ from farstage.bench.join import measure as measure_join
 from farstage.bench.latency import LatencySettings
 from farstage.bench.latency import measure as measure_latency
 from farstage.bench.machine import machine
+from farstage.bench.placement import PlacementSettings
+from farstage.bench.placement import measure as measure_placement
 from farstage.config import LogConfig
 
 
@@ -44,6 +46,9 @@ def run(*, quick: bool, progress: Callable[[str], None]) -> dict[str, Any]:
     for renderer in ("cpu", "wgpu"):
         progress(f"render_views: {renderer}")
         results[f"render_views_{renderer}"] = asyncio.run(render_views.run(renderer, 0.2 if quick else 3.0))
+    nodes, clients = (400, 1_200) if quick else (10_000, 20_000)
+    placed = asyncio.run(measure_placement(PlacementSettings(nodes, clients), progress))
+    results["placement"] = msgspec.to_builtins(placed)
     if native_is_built():
         results |= fan_out(quick=quick, progress=progress)
     return results
@@ -76,6 +81,7 @@ def table(results: dict[str, Any]) -> str:
             name = f"draw {size}, `{renderer}` on {found['device'].split(' (')[0]}"
             gain = rates["16"] / rates["1"]
             rows.append((name, f"{rates['1']} views/s alone, {rates['16']} in batches of 16 ({gain:.1f} times)"))
+    rows += placement_rows(results["placement"])
     for fanout in results.get("fanout", ()):
         name = f"{fanout['viewers']:,} viewers of one stream at {fanout['kbps'] / 1000:g} Mbit/s"
         rows.append((f"{name}: CPU a packet, all in all", f"{fanout['cpu_us_per_packet']:.2f} µs"))
@@ -85,6 +91,25 @@ def table(results: dict[str, Any]) -> str:
     if "join" in results:
         rows += join_rows(results["join"])
     return "\n".join(["| what | figure |", "|---|---|", *(f"| {name} | {figure} |" for name, figure in rows)])
+
+
+def placement_rows(placed: dict[str, Any]) -> list[tuple[str, str]]:
+    """Where everybody is put."""
+    name = f"placement, {placed['nodes']:,} nodes, {placed['clients']:,} clients"
+    spent, best = placed["decision_us"], min(placed["baselines"], key=lambda rule: cost_of(placed, rule))
+    speed = f"{placed['decisions_per_s'] / 1000:.0f}k/s; p50 {spent['p50']:.0f}, p99 {spent['p99']:.0f} µs"
+    ratios = f"{placed['cost_ratio_online']:.3f} online, {placed['cost_ratio_reoptimised']:.3f} re-optimised"
+    return [
+        (f"{name}: decisions on one core", speed),
+        (f"{name}: quality and cost ÷ exact optimum", f"{ratios}; {placed['capacity_violations']} overbooked"),
+        (f"{name}: best of five other rules (`{best}`)", f"{cost_of(placed, best):.3f}"),
+        (f"{name}: fewer users below good than by it", f"{100 * placed['fewer_below_good']:.0f} %"),
+    ]
+
+
+def cost_of(placed: dict[str, Any], rule: str) -> float:
+    """What another rule's assignment costs, by the optimum."""
+    return float(placed["baselines"][rule]["cost_ratio"])
 
 
 def lost_and_memory(fanout: dict[str, Any]) -> str:
