@@ -1,7 +1,11 @@
 """What the broker counts, in Prometheus' text format."""
 
+import math
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from broker.core.experience import experienced_quality
+from broker.core.quality import GOOD
 from broker.core.state import State
 from broker.protocol import AgentState, SessionState
 
@@ -32,6 +36,12 @@ class BrokerMetrics:
             "farstage_tokens_refused", "Tokens refused by reason", ["reason"], registry=self.registry
         )
         self.faults = Counter("farstage_faults", "Errors nobody expected; each is in the log", registry=self.registry)
+        self.quality = Gauge(
+            "farstage_quality", "Mean quality that viewers experience, 0 to 100", registry=self.registry
+        )
+        self.below_good = Gauge(
+            "farstage_viewers_below_good", "Viewers whose quality is less than good", registry=self.registry
+        )
         self.reoptimisation_s = Gauge(
             "farstage_reoptimisation_seconds", "How long the last look at the whole assignment took",
             registry=self.registry,
@@ -41,6 +51,10 @@ class BrokerMetrics:
     def expose(self, state: State) -> bytes:
         """The exposition text, with the gauges set from `state`."""
         self.rooms.set(len(state.rooms))
+        measured = (experienced_quality(state, session) for session in state.sessions.values())
+        qualities = [quality for quality in measured if quality is not None]
+        self.quality.set(sum(qualities) / len(qualities) if qualities else math.nan)
+        self.below_good.set(sum(quality < GOOD for quality in qualities))
         for session_state in SessionState:
             count = sum(s.state is session_state for s in state.sessions.values())
             self.sessions.labels(session_state.value).set(count)

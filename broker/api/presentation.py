@@ -7,6 +7,7 @@ from msgspec import UNSET, UnsetType, structs
 
 from broker.api.controller import Controller
 from broker.core import waiting
+from broker.core.experience import experienced_quality
 from broker.core.state import EdgeRecord, NodeRecord, RoomRecord, SessionRecord, State, edge_pool, node_pool
 from broker.core.tickets import TicketRecord
 from broker.protocol import (
@@ -69,6 +70,7 @@ def show_participant(state: State, session: SessionRecord) -> Participant:
         publishes=session.publishes,
         report=session.report,
         usage=session.totals.usage(),
+        quality=experienced_quality(state, session),
     )
 
 

@@ -125,6 +125,9 @@ class Participant(Message, frozen=True):
     report: "ViewerReport | None" = None
     usage: Usage = Usage()
     """What the session has used so far."""
+    quality: float | None = None
+    """What the viewer experiences, 0 to 100, by the delay, jitter and loss that its edge measures; from 80 on it is
+    good."""
 
 
 class ParticipantList(Message, frozen=True):

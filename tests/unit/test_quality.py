@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from broker.core.experience import experienced_quality
 from broker.core.policies import BestValue
 from broker.core.prices import SitePrices, Values, Weights
 from broker.core.quality import FAIR, GOOD, PERFECT, Path, QualityModel, mean_opinion_score
-from broker.protocol import Probe
+from broker.protocol import EdgeHeartbeat, EdgeLoad, Probe, ViewerReport, ViewerReports
+from tests.support.broker_farm import Farm, edge_key
 
 MODEL = QualityModel()
 paths = st.builds(
@@ -80,3 +82,30 @@ def test_the_default_policy_minds_what_a_client_measured_and_what_a_site_costs()
     assert clean < cost(Probe(edge="e", rtt_ms=20.0, jitter_ms=15.0))
     assert clean < cost(Probe(edge="e", rtt_ms=20.0, bandwidth_bps=500_000.0))
     assert clean + 5.0 == pytest.approx(cost(Probe(edge="e", rtt_ms=20.0), site_points=5.0))
+
+
+def test_what_a_viewer_experiences_follows_what_the_edge_measures_of_it():
+    farm = Farm()
+    farm.edge("e1")
+    farm.node("n1", units=8)
+    farm.room("demo")
+    session = farm.join_live()
+    assert experienced_quality(farm.state, session) is None, "nothing is measured yet"
+
+    def told(**figures: float) -> float | None:
+        report = ViewerReport(session=session.session, **figures)
+        farm.say(edge_key("e1"), ViewerReports(reports=[report]))
+        return experienced_quality(farm.state, session)
+
+    near = told(rtt_ms=10.0)
+    assert near is not None
+    assert near > GOOD
+    assert near == told(rtt_ms=10.0, frames_per_s=1.0), "a picture at rest is no bad picture"
+    for worse in ({"rtt_ms": 120.0}, {"rtt_ms": 10.0, "loss": 0.1}, {"rtt_ms": 10.0, "jitter_ms": 60.0}):
+        quality = told(**worse)
+        assert quality is not None
+        assert quality < GOOD
+    farm.say(edge_key("e1"), EdgeHeartbeat(load=EdgeLoad(node_rtt_ms={"n1": 150.0})))
+    far = told(rtt_ms=10.0)
+    assert far is not None
+    assert far < FAIR

@@ -1,0 +1,28 @@
+"""What viewers experience now, by the quality model, from what their edges measure.
+
+Delay, jitter and loss of the line, the trunk's round trip and the node's load count. The client's own figures do not: a
+client that lies about itself would only look worse or better than it is. Frame rate and bandwidth do not either, as a
+picture at rest needs few of both.
+"""
+
+from broker.core.policies import guessed_trunk_rtt_ms
+from broker.core.quality import Path
+from broker.core.state import SessionRecord, State, node_pool
+
+
+def experienced_quality(state: State, session: SessionRecord) -> float | None:
+    """0 to 100; `None` before the edge has measured the viewer's line, and while no node draws for it."""
+    report, node = session.report, state.nodes.get(state.views[session.view].node or "")
+    edge = state.edges.get(session.edge or "")
+    if report is None or report.rtt_ms is None or node is None or edge is None:
+        return None
+    trunk_rtt_ms = edge.load.node_rtt_ms.get(node.node)
+    if trunk_rtt_ms is None:
+        trunk_rtt_ms = guessed_trunk_rtt_ms(edge.region, node.region)
+    path = Path(
+        rtt_ms=report.rtt_ms + trunk_rtt_ms,
+        jitter_ms=report.jitter_ms or 0.0,
+        loss=report.loss or 0.0,
+        node_load=state.ledger.claimed(node_pool(node.node)) / node.capacity if node.capacity else 1.0,
+    )
+    return state.settings.values.model.quality(path)
