@@ -7,6 +7,7 @@ from broker.api.keys import CONTROLLER
 from broker.api.presentation import show_edge, show_node
 from broker.core.effects import AgentKey, AgentKind
 from broker.core.state import EdgeRecord, NodeRecord
+from broker.core.wanted import scaling
 from broker.protocol import DrainRequest, EdgeList, NodeList
 
 
@@ -22,6 +23,11 @@ async def list_edges(request: web.Request) -> web.Response:
     controller = request.app[CONTROLLER]
     state, now = controller.brain.state, controller.now()
     return json_response(EdgeList(edges=[show_edge(state, state.edges[name], now) for name in sorted(state.edges)]))
+
+
+async def get_scaling(request: web.Request) -> web.Response:
+    """How many nodes and edges will be wanted shortly."""
+    return json_response(scaling(request.app[CONTROLLER].brain.state))
 
 
 def _key(request: web.Request) -> AgentKey:

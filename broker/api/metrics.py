@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from broker.core.experience import experienced_quality
 from broker.core.quality import GOOD
 from broker.core.state import State
+from broker.core.wanted import scaling
 from broker.protocol import AgentState, SessionState
 
 
@@ -36,6 +37,10 @@ class BrokerMetrics:
             "farstage_tokens_refused", "Tokens refused by reason", ["reason"], registry=self.registry
         )
         self.faults = Counter("farstage_faults", "Errors nobody expected; each is in the log", registry=self.registry)
+        self.wanted = Gauge(
+            "farstage_agents_wanted", "Nodes and edges that keep three quarters of themselves in use", ["kind"],
+            registry=self.registry,
+        )  # fmt: skip
         self.quality = Gauge(
             "farstage_quality", "Mean quality that viewers experience, 0 to 100", registry=self.registry
         )
@@ -51,6 +56,9 @@ class BrokerMetrics:
     def expose(self, state: State) -> bytes:
         """The exposition text, with the gauges set from `state`."""
         self.rooms.set(len(state.rooms))
+        wanted = scaling(state)
+        self.wanted.labels("node").set(wanted.nodes.wanted)
+        self.wanted.labels("edge").set(wanted.edges.wanted)
         measured = (experienced_quality(state, session) for session in state.sessions.values())
         qualities = [quality for quality in measured if quality is not None]
         self.quality.set(sum(qualities) / len(qualities) if qualities else math.nan)

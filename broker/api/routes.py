@@ -246,6 +246,11 @@ ROUTES: tuple[Route, ...] = (
         scope=protocol.Scope.USAGE_READ,
     ),
     Route(
+        method="GET", path="/v1/scaling", handler=fleet.get_scaling, tag="fleet", access=Access.OPERATOR,
+        summary="How many nodes and edges will be wanted shortly", answer=protocol.Scaling,
+        scope=protocol.Scope.FLEET_READ,
+    ),
+    Route(
         method="GET", path="/v1/control", handler=control.control, tag="fleet", access=Access.AGENT,
         summary="WebSocket of nodes and edges: AgentMessage in, BrokerMessage out", status=101,
     ),

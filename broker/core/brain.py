@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from broker.core import fleet, metering, publishing, revision, rooms, sessions, starts, views, waiting
 from broker.core.effects import AgentKey, Effect
 from broker.core.policies import BestValue, PlacementPolicy
+from broker.core.refusals import Refusal, RefusalKind
 from broker.core.reoptimisation import Move, Problem
 from broker.core.sessions import Join
 from broker.core.state import (
@@ -66,7 +67,12 @@ class Brain:
 
     def join(self, request: Join, now: float) -> list[Effect]:
         """Begin a session: after the claims, `JoinPlaced` or `JoinRefused` tells how it went. Raises `Refusal`."""
-        sessions.join(self.state, request, now)
+        try:
+            sessions.join(self.state, request, now)
+        except Refusal as refusal:
+            if refusal.kind is RefusalKind.FARM_FULL:
+                self.state.demand.refused(now)
+            raise
         return self._effects()
 
     def knock(self, ticket: TicketRecord, now: float) -> list[Effect]:
@@ -215,6 +221,10 @@ class Brain:
                 sessions.end(state, session, session.deadline_reason)
         waiting.expire(state, now)
         rooms.close_empty(state, now)
+        if state.demand.is_due(now):
+            drawn = sum(view.claimed for view in state.views.values() if view.node is not None)
+            watching = sum(session.edge is not None for session in state.sessions.values())
+            state.demand.sample(now, drawn / 1_000.0, watching)
         return self._effects()
 
     def restore(

@@ -19,6 +19,7 @@ from broker.core.policies import BestValue, PlacementPolicy
 from broker.core.pools import NodeOffer, NodePools
 from broker.core.prices import Values
 from broker.core.refusals import Refusal, RefusalKind
+from broker.core.scaling import Demand
 from broker.core.suspicion import OwnLine, Patience, Words
 from broker.core.tickets import TicketRecord
 from broker.core.ways import EdgeOffer, EdgePools
@@ -329,6 +330,7 @@ class State:
     last_tick: float | None = None
     usage: dict[str, UsageRecord] = field(default_factory=dict)
     """By day and room, `2026-11-29/hall`."""
+    demand: Demand = field(default_factory=Demand)
     metered_at: float | None = None
     usage_persisted_at: float = 0.0
     effects: list[Effect] = field(default_factory=list)

@@ -142,6 +142,7 @@ from broker.protocol.rooms import (
     TokenGrant,
     TokenRequest,
 )
+from broker.protocol.scaling import Scaling, Wanted
 from broker.protocol.telemetry import DecodeStatistics, ViewerReport
 from broker.protocol.terms import (
     API_VERSION,
@@ -306,6 +307,7 @@ __all__ = [
     "RosterLeft",
     "RosterTotal",
     "RotateRequest",
+    "Scaling",
     "Scope",
     "SelectExhibit",
     "SessionEntry",
@@ -343,6 +345,7 @@ __all__ = [
     "WaitingList",
     "WaitingQuery",
     "WaitingTicket",
+    "Wanted",
     "Welcome",
     "WorldParticipant",
     "decode_agent_message",
