@@ -381,6 +381,20 @@ def cascade(
     _bench("Cascade", measure(CascadeSettings(edges, seconds, fan_out, kills), _progress), as_json=as_json)
 
 
+@bench_app.command()
+def failover(
+    sessions: Annotated[int, typer.Option(min=1, max=20_000)] = 1000,
+    kills: Annotated[int, typer.Option(min=1, max=1000, help="How often the node with all sessions is killed.")] = 5,
+    store_url: Annotated[str, typer.Option("--store", help="memory: or redis://HOST:PORT/DB")] = "memory:",
+    as_json: AsJson = False,
+) -> None:
+    """A node is killed under all sessions: until it is known, until all are placed again, until pictures are back."""
+    from farstage.bench.failover import FailoverSettings, measure
+
+    logs.configure(LogConfig(level="warning"), "bench")
+    _bench("Failover", measure(FailoverSettings(sessions, kills, store_url), _progress), as_json=as_json)
+
+
 def _progress(line: str) -> None:
     errors.print(f"[dim]· {line}[/]")
 

@@ -112,4 +112,12 @@ class ViewMoved:
     node: str
 
 
-Effect = Send | Disconnect | Claim | Release | Persist | JoinPlaced | JoinRefused | SessionEnded | ViewMoved
+@dataclass(frozen=True, slots=True)
+class AgentLost:
+    """An agent was taken for dead. `views` were lost with it and searched a new place in the same step."""
+
+    agent: AgentKey
+    views: tuple[str, ...] = ()
+
+
+Effect = Send | Disconnect | Claim | Release | Persist | JoinPlaced | JoinRefused | SessionEnded | ViewMoved | AgentLost

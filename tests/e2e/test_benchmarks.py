@@ -31,6 +31,15 @@ async def test_cascade_benchmark_loses_no_picture_and_recovers_from_a_killed_edg
     assert report["reparent_ms"]["count"] == 1
 
 
+async def test_failover_benchmark_kills_a_node_under_all_sessions_and_loses_none() -> None:
+    report = await printed_by("farstage", "bench", "failover", "--sessions", "12", "--kills", "2", "--json")
+    assert (report["sessions"], report["kills"], report["sessions_lost"]) == (12, 2, 0)
+    assert report["media_back_ms"]["count"] == 24
+    for figure in ("detect_ms", "replace_ms", "media_back_ms"):
+        assert 0 < report[figure]["p50"] <= report[figure]["p99"]
+    assert report["detect_ms"]["count"] == report["replace_ms"]["count"] == 2
+
+
 @pytest.mark.vulkan
 async def test_all_benchmarks_run_and_print_one_json_object(tmp_path: Path) -> None:
     saved = tmp_path / "results.json"
