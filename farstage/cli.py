@@ -395,6 +395,20 @@ def failover(
     _bench("Failover", measure(FailoverSettings(sessions, kills, store_url), _progress), as_json=as_json)
 
 
+@bench_app.command()
+def claims(
+    seconds: Annotated[float, typer.Option(min=0.5, max=600)] = 5.0,
+    workers: Annotated[int, typer.Option(min=1, max=10_000, help="Claims under way at the same time.")] = 32,
+    brokers: Annotated[int, typer.Option(min=1, max=64, help="Stores they are spread over, one a broker.")] = 2,
+    store_url: Annotated[str, typer.Option("--store", help="redis://HOST:PORT/DB; default: one of its own.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Fenced claims a second from a real Redis, how long each takes, and whether any place is given twice."""
+    from farstage.bench.claims import ClaimsSettings, measure
+
+    _bench("Claims", measure(ClaimsSettings(seconds, workers, brokers, store_url), _progress), as_json=as_json)
+
+
 def _progress(line: str) -> None:
     errors.print(f"[dim]· {line}[/]")
 
