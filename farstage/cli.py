@@ -394,6 +394,34 @@ def placement(
     _bench("Placement", measure(PlacementSettings(nodes, clients, seed), _progress), as_json=as_json)
 
 
+@bench_app.command()
+def failover(
+    sessions: Annotated[int, typer.Option(min=1, max=20_000)] = 1000,
+    kills: Annotated[int, typer.Option(min=1, max=1000, help="How often the node with all sessions is killed.")] = 5,
+    store_url: Annotated[str, typer.Option("--store", help="memory: or redis://HOST:PORT/DB")] = "memory:",
+    as_json: AsJson = False,
+) -> None:
+    """A node is killed under all sessions: until it is known, until all are placed again, until pictures are back."""
+    from farstage.bench.failover import FailoverSettings, measure
+
+    logs.configure(LogConfig(level="warning"), "bench")
+    _bench("Failover", measure(FailoverSettings(sessions, kills, store_url), _progress), as_json=as_json)
+
+
+@bench_app.command()
+def claims(
+    seconds: Annotated[float, typer.Option(min=0.5, max=600)] = 5.0,
+    workers: Annotated[int, typer.Option(min=1, max=10_000, help="Claims under way at the same time.")] = 32,
+    brokers: Annotated[int, typer.Option(min=1, max=64, help="Stores they are spread over, one a broker.")] = 2,
+    store_url: Annotated[str, typer.Option("--store", help="redis://HOST:PORT/DB; default: one of its own.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Fenced claims a second from a real Redis, how long each takes, and whether any place is given twice."""
+    from farstage.bench.claims import ClaimsSettings, measure
+
+    _bench("Claims", measure(ClaimsSettings(seconds, workers, brokers, store_url), _progress), as_json=as_json)
+
+
 def _progress(line: str) -> None:
     errors.print(f"[dim]· {line}[/]")
 

@@ -122,7 +122,8 @@ class Farm:
         return self._role("broker", "broker", changes, f"http://127.0.0.1:{config.port}/livez")
 
     def _edges(self) -> list[Role]:
-        return [self._edge(), *(self._further_edge(index) for index in range(1, self.settings.edges))]
+        further = [self._further_edge(index) for index in range(1, self.settings.edges)]
+        return [self._edge(), *further] if self.settings.edges else []
 
     def _edge(self) -> Role:
         config = self.settings.base.edge
@@ -176,6 +177,12 @@ class Farm:
             environment[f"FARSTAGE_{section}_{key}".upper()] = value
         environment["PYTHONUNBUFFERED"] = "1"
         command = [sys.executable, "-m", "farstage", section, "--supervised-by", str(os.getpid())]
+        return Role(name, command, environment, ready_url, self.settings.state_dir / f"{name}.log")
+
+    def python_role(self, name: str, module: str, arguments: list[str], ready_url: str) -> Role:
+        """A process of another kind, for benchmarks: put it into `roles`, so that it ends with the farm."""
+        command = [sys.executable, "-m", module, *arguments]
+        environment = os.environ | {"PYTHONUNBUFFERED": "1"}
         return Role(name, command, environment, ready_url, self.settings.state_dir / f"{name}.log")
 
     async def __aenter__(self) -> "Farm":

@@ -9,7 +9,8 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ from broker.api.ticket_news import TicketNews
 from broker.core.brain import Brain
 from broker.core.effects import (
     AgentKey,
+    AgentLost,
     Claim,
     Collection,
     Disconnect,
@@ -48,12 +50,18 @@ from broker.core.reoptimisation import solve
 from broker.core.state import AgentRecord, EdgeRecord, NodeRecord, RoomRecord, SessionRecord, UsageRecord, ViewRecord
 from broker.core.tickets import TicketRecord
 from broker.protocol import AUDIENCE_TRUNK, BrokerMessage, PutRelay, PutView, TrunkTarget, encode
-from broker.store.interface import RecordKey, Store, StoredClaim, StoreUnavailable
+from broker.store.interface import ClaimOrder, RecordKey, ReleaseOrder, Store, StoredClaim, StoreUnavailable
 from broker.tokens import TokenAuthority, TokenVerifier
 
 log = structlog.get_logger("broker")
 
 RENEWALS_AT_ONCE = 64
+STORE_AWAY = -1
+"""Instead of a fence: the store does not answer."""
+TRUNK_TOKEN_REUSED_S = 60.0
+"""A node that takes a thousand views over gets one token for each edge, not a thousand."""
+MAX_TRUNK_TOKENS_KEPT = 10_000
+"""Stops a fleet of ever new names from filling memory."""
 LEAD_POOL = "brokers:lead"
 """One place, held by the broker that decides; others over the same store stand by and take over when it is free."""
 
@@ -62,12 +70,14 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Outcome:
-    """What a step did to the joins and tickets in it."""
+    """What a step did to the joins and tickets in it, which agents it took for dead, and which views it moved."""
 
     placed: set[str] = field(default_factory=set)
     refused: dict[str, Refusal] = field(default_factory=dict)
     tickets: list[str] = field(default_factory=list)
     """Of waiting rooms, changed."""
+    lost: list[AgentLost] = field(default_factory=list)
+    moved: list[ViewMoved] = field(default_factory=list)
 
 
 class Controller:
@@ -94,6 +104,8 @@ class Controller:
         self._store = store
         self._lock = asyncio.Lock()
         self._links: dict[AgentKey, AgentLink] = {}
+        self._trunk_tokens: dict[tuple[str, str], tuple[str, float]] = {}
+        """By source and edge, with the Unix time they were made."""
         self._dirty: set[RecordKey] = set()
         self._store_identity: str | None = None
         self._instance = f"{settings.name}-{secrets.token_hex(6)}"
@@ -112,7 +124,26 @@ class Controller:
     async def step(self, decide: Callable[[], list[Effect]]) -> Outcome:
         """Let the core decide and carry out what it asks for. Raises `Refusal` as `decide` does."""
         async with self._lock:
-            return await self._carry_out(decide())
+            began = self.now()
+            outcome = await self._carry_out(decide())
+            self._tell_of(outcome, began)
+            return outcome
+
+    def _tell_of(self, outcome: Outcome, began: float) -> None:
+        """Log and count what operators ask about after a failure: who was lost, and how soon all were placed again."""
+        seconds = self.now() - began
+        views = self.brain.state.views
+        for lost in outcome.lost:
+            homeless = [name for name in lost.views if name in views and views[name].node is None]
+            log.warning(
+                "agent lost", agent=str(lost.agent), views=len(lost.views), homeless=len(homeless), seconds=seconds
+            )
+            self.metrics.lost_agents.labels(lost.agent.kind.value).inc()
+            if lost.views:
+                self.metrics.replacement_seconds.observe(seconds)
+        for node, count in Counter(moved.node for moved in outcome.moved).items():
+            self.metrics.placements.labels("moved").inc(count)
+            log.info("views moved", node=node, views=count)
 
     async def change(self, make: Callable[[], T]) -> T:
         """Change records beside the core's under the lock, and write them. Raises what `make` does."""
@@ -123,13 +154,14 @@ class Controller:
 
     async def _carry_out(self, effects: list[Effect]) -> Outcome:
         outcome = Outcome()
-        pending = list(effects)
+        fences = await self._settle([effect for effect in effects if isinstance(effect, Claim | Release)])
+        pending = deque(effects)
         while pending:
-            effect = pending.pop(0)
-            if isinstance(effect, Claim):
-                pending = await self._claim(effect) + pending
-            elif isinstance(effect, Release):
-                await self._release(effect)
+            effect = pending.popleft()
+            if isinstance(effect, Claim | Release):
+                if id(effect) not in fences:
+                    fences |= await self._settle([effect])
+                pending.extendleft(reversed(self._answer(effect, fences.pop(id(effect)))))
             else:
                 await self._carry_out_one(effect, outcome)
         await self._write()
@@ -157,40 +189,40 @@ class Controller:
                 self.ticket_news.tell(effect.ticket)
                 log.info("ticket changed", ticket=effect.ticket, room=effect.room, state=effect.state.value)
             case ViewMoved():
-                self.metrics.placements.labels("moved").inc()
-                log.info("view moved", view=effect.view, node=effect.node)
+                outcome.moved.append(effect)
+                log.debug("view moved", view=effect.view, node=effect.node)
+            case AgentLost():
+                outcome.lost.append(effect)
 
     # --- Claims -----------------------------------------------------------------------------------------
 
-    async def _claim(self, effect: Claim) -> list[Effect]:
+    async def _settle(self, effects: Sequence[Claim | Release]) -> dict[int, int | None]:
+        """Ask the store for all of these in one go: what it answered, by the effect's `id`."""
+        orders = [_order(effect) for effect in effects]
         try:
-            claim = await self.use_store(
-                lambda: self._store.claim(
-                    effect.pool,
-                    effect.key,
-                    effect.amount,
-                    effect.capacity,
-                    self.settings.claim_ttl_s,
-                    self.unix_now(),
-                    effect.fence_floor,
-                )
-            )
+            answers = await self._ask_store(orders) if orders else []
         except StoreUnavailable:
-            return self.brain.claim_granted(effect.pool, effect.key, self._own_fence(effect.fence_floor))
-        if claim is None:
+            return {id(effect): STORE_AWAY for effect in effects}
+        return {id(effect): answer for effect, answer in zip(effects, answers, strict=True)}
+
+    async def _ask_store(self, orders: list[ClaimOrder | ReleaseOrder]) -> list[int | None]:
+        return await self.use_store(lambda: self._store.settle(orders, self.settings.claim_ttl_s, self.unix_now()))
+
+    def _answer(self, effect: Claim | Release, fence: int | None) -> list[Effect]:
+        """Tell the core how a claim went. While the store is away this broker gives the fences itself."""
+        if isinstance(effect, Release):
+            if fence == STORE_AWAY:
+                log.warning("claim left to expire", pool=effect.pool, key=effect.key)
+            return []
+        if fence is None:
             return self.brain.claim_refused(effect.pool, effect.key, self.now())
-        return self.brain.claim_granted(effect.pool, effect.key, claim.fence)
+        granted = self._own_fence(effect.fence_floor) if fence == STORE_AWAY else fence
+        return self.brain.claim_granted(effect.pool, effect.key, granted)
 
     def _own_fence(self, floor: int) -> int:
         """A fence newer than any this broker has seen; the store learns it when the claim is renewed."""
         held = (entry.fence for _, _, entry in self.brain.state.ledger.entries())
         return max(floor, *held, 0) + 1
-
-    async def _release(self, effect: Release) -> None:
-        try:
-            await self.use_store(lambda: self._store.release(effect.pool, effect.key, effect.fence))
-        except StoreUnavailable:
-            log.warning("claim left to expire", pool=effect.pool, key=effect.key)
 
     async def renew_claims(self) -> None:
         """Prolong every claim; what others hold meanwhile is placed again."""
@@ -431,11 +463,18 @@ class Controller:
             log.warning("command lost: agent not connected here", agent=str(agent))
 
     def _with_trunk_tokens(self, targets: list[TrunkTarget], source: str) -> list[TrunkTarget]:
+        return [replace(target, token=self._trunk_token(source, target.edge)) for target in targets]
+
+    def _trunk_token(self, source: str, edge: str) -> str:
+        """A token for this trunk; the same one for a while, as signing costs more than all else of a command."""
         ttl_s, now = self.settings.trunk_token_ttl_s, self.unix_now()
-        return [
-            replace(target, token=self.authority.mint(AUDIENCE_TRUNK, source, ttl_s, now, edge=target.edge))
-            for target in targets
-        ]
+        token, minted = self._trunk_tokens.get((source, edge), ("", float("-inf")))
+        if not 0.0 <= now - minted < min(TRUNK_TOKEN_REUSED_S, ttl_s / 2):
+            token = self.authority.mint(AUDIENCE_TRUNK, source, ttl_s, now, edge=edge)
+            if len(self._trunk_tokens) >= MAX_TRUNK_TOKENS_KEPT:
+                self._trunk_tokens.clear()
+            self._trunk_tokens[source, edge] = token, now
+        return token
 
     async def watch(self) -> None:
         """Let the core notice who is dead."""
@@ -446,6 +485,12 @@ class Controller:
         """Let the core notice that time has passed."""
         if self.restored:
             await self.step(lambda: self.brain.tick(self.now()))
+
+
+def _order(effect: Claim | Release) -> ClaimOrder | ReleaseOrder:
+    if isinstance(effect, Release):
+        return ReleaseOrder(effect.pool, effect.key, effect.fence)
+    return ClaimOrder(effect.pool, effect.key, effect.amount, effect.capacity, effect.fence_floor)
 
 
 def command_channel(agent: AgentKey) -> str:

@@ -27,6 +27,13 @@ class BrokerMetrics:
             "farstage_placement_seconds", "From join request to placed session", registry=self.registry,
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0),
         )  # fmt: skip
+        self.lost_agents = Counter(
+            "farstage_agents_lost", "Nodes and edges taken for dead", ["kind"], registry=self.registry
+        )
+        self.replacement_seconds = Histogram(
+            "farstage_replacement_seconds", "From a node's death being known to new places for all of its views",
+            registry=self.registry, buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0),
+        )  # fmt: skip
         self.ended = Counter("farstage_sessions_ended", "Sessions ended by reason", ["reason"], registry=self.registry)
         self.refused = Counter("farstage_requests_refused", "Requests by problem", ["problem"], registry=self.registry)
         self.malformed = Counter(

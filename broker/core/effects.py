@@ -123,6 +123,24 @@ class TicketChanged:
     state: TicketState
 
 
+@dataclass(frozen=True, slots=True)
+class AgentLost:
+    """An agent was taken for dead. `views` were lost with it and searched a new place in the same step."""
+
+    agent: AgentKey
+    views: tuple[str, ...] = ()
+
+
 Effect = (
-    Send | Disconnect | Claim | Release | Persist | JoinPlaced | JoinRefused | SessionEnded | ViewMoved | TicketChanged
+    Send
+    | Disconnect
+    | Claim
+    | Release
+    | Persist
+    | JoinPlaced
+    | JoinRefused
+    | SessionEnded
+    | ViewMoved
+    | TicketChanged
+    | AgentLost
 )

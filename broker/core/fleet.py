@@ -6,7 +6,7 @@ views are placed again, its viewers may resume.
 """
 
 from broker.core import sessions, suspicion, views
-from broker.core.effects import AgentKey, Disconnect, Send
+from broker.core.effects import AgentKey, AgentLost, Disconnect, Send
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.state import (
     AgentRecord,
@@ -290,6 +290,8 @@ def _lost(state: State, agent: AgentRecord, now: float) -> None:
     agent.lost_at = now
     state.refresh(agent)
     agent.words = {}
+    lost = [view.view for view in state.views.values() if isinstance(agent, NodeRecord) and view.node == agent.node]
+    state.emit(AgentLost(agent.key, tuple(lost)))
     match agent:
         case NodeRecord():
             for room in list(state.rooms.values()):

@@ -5,7 +5,7 @@ second of each other (NTP), which is far below every lifetime used. Every method
 a caller then goes on with the last state it knows.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -30,6 +30,24 @@ class StoredClaim(Struct, frozen=True, kw_only=True):
     amount: int
     fence: int
     expires_at: float
+
+
+class ClaimOrder(Struct, frozen=True):
+    """A claim to make, as one of several: the arguments of `Store.claim`."""
+
+    pool: str
+    key: str
+    amount: int
+    capacity: int
+    fence_floor: int = 0
+
+
+class ReleaseOrder(Struct, frozen=True):
+    """A claim to give back, as one of several: the arguments of `Store.release`."""
+
+    pool: str
+    key: str
+    fence: int
 
 
 class Store(Protocol):
@@ -73,6 +91,13 @@ class Store(Protocol):
 
     async def release(self, pool: str, key: str, fence: int) -> bool:
         """Give a claim back; false, and nothing happens, if its fence is not this one."""
+
+    async def settle(self, orders: Sequence[ClaimOrder | ReleaseOrder], ttl_s: float, now: float) -> list[int | None]:
+        """Claim and release in this order, with few round trips.
+
+        Answers each claim with its fence, or `None` where it is refused, and each release with 1, or `None` where the
+        fence was another. If this raises, any number of the first orders may have been carried out.
+        """
 
     async def claimed(self, pool: str, now: float) -> int:
         """Sum of the claims of a pool that have not expired."""

@@ -1,10 +1,44 @@
 """The embedded store: everything in this process, gone with it. For one broker on one machine."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
-from broker.store.interface import MAX_QUEUED_PUBLICATIONS, RecordKey, StoredClaim
+from msgspec.structs import replace
+
+from broker.store.interface import MAX_QUEUED_PUBLICATIONS, ClaimOrder, RecordKey, ReleaseOrder, StoredClaim
+
+
+@dataclass(slots=True)
+class _Pool:
+    """A pool's claims, with their sum, and a time before which none of them expires."""
+
+    claims: dict[str, StoredClaim] = field(default_factory=dict)
+    total: int = 0
+    none_expires_before: float = float("inf")
+
+    def put(self, claim: StoredClaim) -> None:
+        self.drop(claim.key)
+        self.claims[claim.key] = claim
+        self.total += claim.amount
+        self.none_expires_before = min(self.none_expires_before, claim.expires_at)
+
+    def drop(self, key: str) -> None:
+        claim = self.claims.pop(key, None)
+        if claim is not None:
+            self.total -= claim.amount
+
+    def purge(self, now: float) -> None:
+        if now < self.none_expires_before:
+            return
+        for key in [key for key, claim in self.claims.items() if claim.expires_at <= now]:
+            self.drop(key)
+        self.none_expires_before = min((claim.expires_at for claim in self.claims.values()), default=float("inf"))
+
+    def held(self, key: str) -> int:
+        claim = self.claims.get(key)
+        return claim.amount if claim is not None else 0
 
 
 class MemoryStore:
@@ -20,7 +54,7 @@ class MemoryStore:
         self._fence = first_fence
         self._records: dict[str, dict[str, bytes]] = {}
         self._agents: dict[str, tuple[bytes, float]] = {}
-        self._pools: dict[str, dict[str, StoredClaim]] = {}
+        self._pools: dict[str, _Pool] = {}
         self._spent: dict[str, float] = {}
         self._revoked: dict[str, float] = {}
         self._subscribers: dict[str, set[asyncio.Queue[bytes]]] = {}
@@ -54,50 +88,59 @@ class MemoryStore:
         self._agents = {name: entry for name, entry in self._agents.items() if entry[1] > now}
         return {name: record for name, (record, _) in self._agents.items()}
 
-    def _live_claims(self, pool: str, now: float) -> dict[str, StoredClaim]:
-        live = {key: claim for key, claim in self._pools.get(pool, {}).items() if claim.expires_at > now}
-        self._pools[pool] = live
-        return live
+    def _live(self, pool: str, now: float) -> _Pool:
+        entry = self._pools.setdefault(pool, _Pool())
+        entry.purge(now)
+        return entry
 
     async def claim(
         self, pool: str, key: str, amount: int, capacity: int, ttl_s: float, now: float, fence_floor: int = 0
     ) -> StoredClaim | None:
         """See `Store.claim`."""
-        claims = self._live_claims(pool, now)
-        others = sum(claim.amount for claim in claims.values() if claim.key != key)
-        if others + amount > capacity:
+        entry = self._live(pool, now)
+        if entry.total - entry.held(key) + amount > capacity:
             return None
         self._fence = max(self._fence, fence_floor) + 1
-        claims[key] = StoredClaim(pool=pool, key=key, amount=amount, fence=self._fence, expires_at=now + ttl_s)
-        return claims[key]
+        claim = StoredClaim(pool=pool, key=key, amount=amount, fence=self._fence, expires_at=now + ttl_s)
+        entry.put(claim)
+        return claim
 
     async def renew(self, claim: StoredClaim, capacity: int, ttl_s: float, now: float) -> bool:
         """See `Store.renew`."""
-        claims = self._live_claims(claim.pool, now)
-        held = claims.get(claim.key)
+        entry = self._live(claim.pool, now)
+        held = entry.claims.get(claim.key)
         if held is not None and held.fence != claim.fence:
             return False
-        if held is None and sum(c.amount for c in claims.values()) + claim.amount > capacity:
+        if held is None and entry.total + claim.amount > capacity:
             return False
         self._fence = max(self._fence, claim.fence)
-        claims[claim.key] = StoredClaim(
-            pool=claim.pool, key=claim.key, amount=claim.amount, fence=claim.fence, expires_at=now + ttl_s
-        )
+        entry.put(replace(claim, expires_at=now + ttl_s))
         return True
 
     async def release(self, pool: str, key: str, fence: int) -> bool:
         """See `Store.release`."""
-        claims = self._pools.get(pool, {})
-        if key not in claims or claims[key].fence != fence:
+        entry = self._pools.get(pool)
+        if entry is None or key not in entry.claims or entry.claims[key].fence != fence:
             return False
-        del claims[key]
-        if not claims:
+        entry.drop(key)
+        if not entry.claims:
             del self._pools[pool]
         return True
 
+    async def settle(self, orders: Sequence[ClaimOrder | ReleaseOrder], ttl_s: float, now: float) -> list[int | None]:
+        """See `Store.settle`."""
+        answers: list[int | None] = []
+        for order in orders:
+            if isinstance(order, ReleaseOrder):
+                answers.append(1 if await self.release(order.pool, order.key, order.fence) else None)
+                continue
+            claim = await self.claim(order.pool, order.key, order.amount, order.capacity, ttl_s, now, order.fence_floor)
+            answers.append(None if claim is None else claim.fence)
+        return answers
+
     async def claimed(self, pool: str, now: float) -> int:
         """See `Store.claimed`."""
-        return sum(claim.amount for claim in self._live_claims(pool, now).values())
+        return self._live(pool, now).total
 
     async def use_token(self, token_id: str, expires_at: float, now: float) -> bool:
         """See `Store.use_token`."""

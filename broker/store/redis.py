@@ -5,7 +5,7 @@ Everything that must be atomic is a Lua script (`broker.store.scripts`). A call 
 """
 
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, cast
 
@@ -16,11 +16,14 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from broker.store import scripts
-from broker.store.interface import RecordKey, StoredClaim, StoreUnavailable
+from broker.store.claiming import MAX_BATCH, ClaimQueue, Order
+from broker.store.interface import ClaimOrder, RecordKey, ReleaseOrder, StoredClaim, StoreUnavailable
 
 TIMEOUT_S = 1.0
 MAX_CONNECTIONS = 512
 _POLL_S = 0.5
+NEVER = 0.0
+"""A release happens whatever the time is, and lets nothing expire."""
 
 
 class RedisStore:
@@ -38,9 +41,9 @@ class RedisStore:
             max_connections=MAX_CONNECTIONS,
         )
         register = self._client.register_script
-        self._claim = register(scripts.CLAIM)
+        self._settle = register(scripts.SETTLE)
+        self._queue = ClaimQueue(self._send_orders)
         self._renew = register(scripts.RENEW)
-        self._release = register(scripts.RELEASE)
         self._claimed = register(scripts.CLAIMED)
         self._use_token = register(scripts.USE_TOKEN)
         self._revoke = register(scripts.REVOKE)
@@ -106,11 +109,11 @@ class RedisStore:
         self, pool: str, key: str, amount: int, capacity: int, ttl_s: float, now: float, fence_floor: int = 0
     ) -> StoredClaim | None:
         """See `Store.claim`."""
-        args: list[str | float] = [key, amount, capacity, now + ttl_s, now, fence_floor]
-        fence: bytes | None = await self._ask(self._claim(keys=self._pool_keys(pool), args=args))
+        order = Order(ClaimOrder(pool, key, amount, capacity, fence_floor), now, now + ttl_s)
+        fence = await self._queue.ask(order)
         if fence is None:
             return None
-        return StoredClaim(pool=pool, key=key, amount=amount, fence=int(fence), expires_at=now + ttl_s)
+        return StoredClaim(pool=pool, key=key, amount=amount, fence=fence, expires_at=now + ttl_s)
 
     async def renew(self, claim: StoredClaim, capacity: int, ttl_s: float, now: float) -> bool:
         """See `Store.renew`."""
@@ -119,7 +122,31 @@ class RedisStore:
 
     async def release(self, pool: str, key: str, fence: int) -> bool:
         """See `Store.release`."""
-        return bool(await self._ask(self._release(keys=self._pool_keys(pool), args=[key, fence])))
+        return bool(await self._queue.ask(Order(ReleaseOrder(pool, key, fence), NEVER, NEVER)))
+
+    async def settle(self, orders: Sequence[ClaimOrder | ReleaseOrder], ttl_s: float, now: float) -> list[int | None]:
+        """See `Store.settle`."""
+        timed = [Order(order, now, now + ttl_s) for order in orders]
+        answers: list[int | None] = []
+        for start in range(0, len(timed), MAX_BATCH):
+            answers += await self._send_orders(timed[start : start + MAX_BATCH])
+        return answers
+
+    async def _send_orders(self, orders: Sequence[Order]) -> list[int | None]:
+        """One script for all; raises `StoreUnavailable`."""
+        keys: list[str] = [self._key("fence")]
+        args: list[str | float] = []
+        indices: dict[str, int] = {}
+        for what, now, expires_at in orders:
+            if (index := indices.get(what.pool)) is None:
+                index = indices[what.pool] = len(indices)
+                keys += self._pool_keys(what.pool)[:3]
+            if isinstance(what, ClaimOrder):
+                args += [index, what.key, what.amount, what.capacity, what.fence_floor, now, expires_at]
+            else:
+                args += [index, what.key, what.fence, -1, 0, now, expires_at]
+        answers: list[bytes | None] = await self._ask(self._settle(keys=keys, args=args))
+        return [None if answer is None else int(answer) for answer in answers]
 
     async def claimed(self, pool: str, now: float) -> int:
         """See `Store.claimed`."""
@@ -172,5 +199,6 @@ class RedisStore:
 
     async def close(self) -> None:
         """See `Store.close`."""
+        await self._queue.close()
         with suppress(RedisError, OSError):
             await self._client.aclose()

@@ -4,8 +4,7 @@ A pool is three keys: a sorted set of claim keys by expiry, a hash from claim ke
 the amounts, so that a claim costs O(log n) however many there are. All scripts drop expired claims first.
 """
 
-_POOL = """
-local expiries, details, sum = KEYS[1], KEYS[2], KEYS[3]
+_FUNCTIONS = """
 local function drop(key)
   local detail = redis.call('HGET', details, key)
   if detail then
@@ -30,25 +29,12 @@ local function detail_of(key)
   return tonumber(amount), fence
 end
 local function raise_fence(floor)
-  local current = tonumber(redis.call('GET', KEYS[4]) or '0')
-  if current < tonumber(floor) then redis.call('SET', KEYS[4], floor) end
+  local current = tonumber(redis.call('GET', fence_key) or '0')
+  if current < tonumber(floor) then redis.call('SET', fence_key, floor) end
 end
 """
 
-CLAIM = (
-    _POOL
-    + """
-local key, amount, capacity, expires_at, now, floor = unpack(ARGV)
-purge(now)
-local held = detail_of(key)
-if total() - held + tonumber(amount) > tonumber(capacity) then return false end
-drop(key)
-raise_fence(floor)
-local fence = string.format('%.0f', redis.call('INCR', KEYS[4]))
-put(key, amount, fence, expires_at)
-return fence
-"""
-)
+_POOL = "local expiries, details, sum, fence_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]" + _FUNCTIONS
 
 RENEW = (
     _POOL
@@ -65,17 +51,52 @@ return 1
 """
 )
 
-RELEASE = (
-    _POOL
+SETTLE = (
+    """
+local expiries, details, sum
+local fence_key = KEYS[1]
+"""
+    + _FUNCTIONS
     + """
-local key, fence = unpack(ARGV)
-local _, held_fence = detail_of(key)
-if held_fence ~= fence then return 0 end
-drop(key)
-if total() == 0 and redis.call('ZCARD', expiries) == 0 then redis.call('DEL', sum) end
-return 1
+local function claim(key, amount, capacity, floor, expires_at)
+  local held = detail_of(key)
+  if total() - held + tonumber(amount) > tonumber(capacity) then return false end
+  drop(key)
+  if floor ~= '0' then raise_fence(floor) end
+  local fence = string.format('%.0f', redis.call('INCR', fence_key))
+  put(key, amount, fence, expires_at)
+  return fence
+end
+local function release(key, fence)
+  local _, held_fence = detail_of(key)
+  if held_fence ~= fence then return false end
+  drop(key)
+  if total() == 0 and redis.call('ZCARD', expiries) == 0 then redis.call('DEL', sum) end
+  return '1'
+end
+local purged, answers = {}, {}
+for order = 1, #ARGV / 7 do
+  local at = (order - 1) * 7
+  local pool = 2 + tonumber(ARGV[at + 1]) * 3
+  expiries, details, sum = KEYS[pool], KEYS[pool + 1], KEYS[pool + 2]
+  local key, amount, capacity, floor = ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]
+  local now, expires_at = tonumber(ARGV[at + 6]), ARGV[at + 7]
+  if not purged[pool] or purged[pool] < now then
+    purge(ARGV[at + 6])
+    purged[pool] = now
+  end
+  if capacity == '-1' then
+    answers[order] = release(key, amount)
+  else
+    answers[order] = claim(key, amount, capacity, floor, expires_at)
+  end
+end
+return answers
 """
 )
+"""Claims and releases in order. KEYS: the fence, then three of each pool. ARGV: seven of each order: the pool's index,
+the key, amount, capacity and fence floor of a claim, now, and its expiry; a release has its fence for an amount and -1
+for a capacity."""
 
 CLAIMED = (
     _POOL

@@ -43,10 +43,12 @@ class EncodedLoop:
         return 8.0 * sum(map(len, self.payloads)) * self.fps / len(self.payloads)
 
 
-def encode_loop(bitrate_bps: int, fps: int, seconds: float = LOOP_S) -> EncodedLoop:
+def encode_loop(
+    bitrate_bps: int, fps: int, seconds: float = LOOP_S, width: int = WIDTH, height: int = HEIGHT
+) -> EncodedLoop:
     """Encode the moving picture; the same bytes in every run of one version of the encoder."""
-    picture = MovingPicture(WIDTH, HEIGHT, fps)
-    settings = EncoderSettings(Codec.H264, WIDTH, HEIGHT, fps, bitrate_bps, H264Profile.CONSTRAINED_BASELINE)
+    picture = MovingPicture(width, height, fps)
+    settings = EncoderSettings(Codec.H264, width, height, fps, bitrate_bps, H264Profile.CONSTRAINED_BASELINE)
     encoder = PyAvEncoder(settings, "libx264")
     payloads = tuple(encoder.encode(picture.next()).payload for _ in range(max(2, round(seconds * fps))))
     encoder.close()

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from broker.store.factory import open_store
-from broker.store.interface import Store, StoredClaim, StoreUnavailable
+from broker.store.interface import ClaimOrder, ReleaseOrder, Store, StoredClaim, StoreUnavailable
 from broker.store.memory import MemoryStore
 from broker.store.redis import RedisStore
 from tests.support.redis_server import RedisServer
@@ -199,3 +199,38 @@ async def test_redis_away_is_store_unavailable_and_comes_back(redis_server: Redi
 def test_an_unknown_store_url_names_the_known_ones():
     with pytest.raises(ValueError, match="memory:, redis://"):
         open_store("postgres://localhost")
+
+
+async def test_several_orders_are_carried_out_in_their_order(store: Store):
+    held = await claimed(store, "a", 10)
+    orders: list[ClaimOrder | ReleaseOrder] = [
+        ClaimOrder("p", "b", 10, 10),
+        ReleaseOrder("p", "a", held.fence),
+        ReleaseOrder("p", "a", held.fence),
+        ClaimOrder("p", "b", 10, 10),
+        ClaimOrder("q", "b", 4, 4, 1_800_000_000_000),
+        ClaimOrder("p", "c", 1, 10),
+    ]
+    refused, released, gone, fence, above, full = await store.settle(orders, 30.0, NOW)
+    assert (refused, released, gone, full) == (None, 1, None, None)
+    assert fence is not None
+    assert fence > held.fence
+    assert above == 1_800_000_000_001
+    assert await store.claimed("p", NOW) == 10
+    assert await store.claimed("p", NOW + 31) == 0
+    assert await store.settle([], 30.0, NOW) == []
+
+
+async def test_more_orders_than_one_script_takes_do_not_overbook(store: Store):
+    answers = await store.settle([ClaimOrder("p", f"k{i}", 1, 150) for i in range(200)], 30.0, NOW)
+    fences = [fence for fence in answers if fence is not None]
+    assert len(fences) == 150 == await store.claimed("p", NOW)
+    assert fences == sorted(set(fences))
+    assert answers[150:] == [None] * 50
+
+
+async def test_claims_that_share_a_round_trip_expire_each_at_its_own_time(store: Store):
+    await asyncio.gather(store.claim("p", "a", 1, 10, 10.0, NOW), store.claim("p", "b", 2, 10, 20.0, NOW + 5))
+    assert await store.claimed("p", NOW + 9) == 3
+    assert await store.claimed("p", NOW + 11) == 2
+    assert await store.claimed("p", NOW + 26) == 0

@@ -43,6 +43,24 @@ async def test_placement_benchmark_is_near_the_optimum_and_overbooks_nothing() -
     assert report["decisions_per_s"] > 0
 
 
+async def test_failover_benchmark_kills_a_node_under_all_sessions_and_loses_none() -> None:
+    report = await printed_by("farstage", "bench", "failover", "--sessions", "12", "--kills", "2", "--json")
+    assert (report["sessions"], report["kills"], report["sessions_lost"]) == (12, 2, 0)
+    assert report["media_back_ms"]["count"] == 24
+    for figure in ("detect_ms", "replace_ms", "media_back_ms"):
+        assert 0 < report[figure]["p50"] <= report[figure]["p99"]
+    assert report["detect_ms"]["count"] == report["replace_ms"]["count"] == 2
+
+
+@pytest.mark.redis
+async def test_claims_benchmark_books_nothing_twice() -> None:
+    report = await printed_by("farstage", "bench", "claims", "--seconds", "1", "--workers", "8", "--json")
+    assert report["double_bookings"] == 0
+    assert 0 < report["refused"] < report["claims"]
+    assert 0 < report["claim_ms"]["p50"] <= report["claim_ms"]["p99"]
+    assert report["claims_per_s"] > 0
+
+
 @pytest.mark.vulkan
 async def test_all_benchmarks_run_and_print_one_json_object(tmp_path: Path) -> None:
     saved = tmp_path / "results.json"

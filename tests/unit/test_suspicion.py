@@ -11,6 +11,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
+from broker.core.effects import AgentLost
 from broker.core.state import CoreSettings
 from broker.core.suspicion import MAX_OBSERVERS, OwnLine, Patience, Verdict, Words, judge, note
 from broker.protocol import AgentState, NodeHeartbeat, NodeLoad, PeerSight, PeerSighted, PutSession
@@ -184,6 +185,14 @@ def test_node_whose_lines_are_broken_on_both_sides_is_dead_at_once(farm: Farm, w
         step()
     assert farm.state.nodes["n1"].state is AgentState.LOST
     assert all(view.node == "n2" for view in farm.state.views.values()), "placed again in the same step"
+
+
+def test_shell_is_told_who_was_lost_with_which_views(farm: Farm) -> None:
+    farm.say(edge_key("e1"), sighted("n1", PeerSight.BROKEN))
+    effects = farm.carry_out(farm.brain.disconnected(node_key("n1"), farm.now))
+    assert [effect for effect in effects if isinstance(effect, AgentLost)] == [
+        AgentLost(node_key("n1"), tuple(farm.state.views))
+    ]
 
 
 def test_edge_whose_lines_are_broken_on_both_sides_is_dead_at_once(farm: Farm) -> None:
