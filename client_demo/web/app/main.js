@@ -155,9 +155,10 @@ class VisitorPage {
   }
 
   /** @param {Progress} progress */
-  _showProgress({ phase, retryAtMs = 0, attempt = 0, problem }) {
+  _showProgress({ phase, retryAtMs = 0, attempt = 0, problem, cause, position }) {
     this._waiting = phase === 'waiting';
     if (phase !== 'waiting') return this._banner.show({ title: `state.${phase}` }, { veil: true });
+    if (cause === 'door') return this._showDoor(position ?? 0);
     const full = problem !== undefined && /:(room-full|farm-full)$/.test(problem.type);
     const detail = () => t(full ? 'state.waitingFullDetail' : 'state.waitingTransientDetail', {
       seconds: secondsUntil(retryAtMs), attempt, max: MAX_ADMISSION_TRIES,
@@ -165,6 +166,15 @@ class VisitorPage {
     return this._banner.show({
       title: full ? 'state.waitingFull' : 'state.waitingTransient',
       detail,
+      actions: [{ word: 'button.cancel', act: () => this._cancelJoin() }],
+    }, { veil: true });
+  }
+
+  /** @param {number} position */
+  _showDoor(position) {
+    this._banner.show({
+      title: 'state.waitingDoor',
+      detail: () => t(position > 1 ? 'state.waitingDoorDetail' : 'state.waitingDoorNext', { ahead: position - 1 }),
       actions: [{ word: 'button.cancel', act: () => this._cancelJoin() }],
     }, { veil: true });
   }

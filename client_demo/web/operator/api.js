@@ -14,6 +14,8 @@ const MOST_PAGES = 20;
  * @property {string} scene
  * @property {number} max_participants
  * @property {boolean} open
+ * @property {boolean} locked
+ * @property {boolean} waiting_room
  * @property {number} participants
  * @property {string | null} node
  */
@@ -40,7 +42,15 @@ const MOST_PAGES = 20;
  * @property {string | null} edge
  * @property {string | null} node
  * @property {ViewerReport | null} report
+ * @property {number | null} quality What the viewer experiences, 0 to 100.
  */
+/**
+ * @typedef {object} Waiting Somebody before the door.
+ * @property {string} ticket
+ * @property {string} display_name
+ * @property {string} state
+ */
+/** @typedef {{participant_s: number, energy_wh: number, carbon_g: number, cost: number}} Usage */
 /** @typedef {'ready' | 'draining' | 'drained' | 'lost'} AgentState */
 /**
  * @typedef {object} Node
@@ -64,7 +74,7 @@ const MOST_PAGES = 20;
  * @property {number} load_ratio
  * @property {number} last_seen_s
  */
-/** @typedef {{room: string | null, mode: string, scene: string, max_participants: number, empty_timeout_s: number, open: boolean}} RoomCreate */
+/** @typedef {{room: string | null, mode: string, scene: string, max_participants: number, empty_timeout_s: number, open: boolean, waiting_room: boolean}} RoomCreate */
 
 export class OperatorApi {
   /** @param {string} key */
@@ -83,6 +93,43 @@ export class OperatorApi {
    */
   async participants(room) {
     return this._all(`/v1/rooms/${encodeURIComponent(room)}/participants`, 'participants');
+  }
+
+  /**
+   * @param {string} room
+   * @returns {Promise<Waiting[]>}
+   */
+  async waiting(room) {
+    return this._all(`/v1/rooms/${encodeURIComponent(room)}/waiting`, 'waiting');
+  }
+
+  /**
+   * Let some in, or send them away; everybody who waits without `tickets`.
+   *
+   * @param {string} room
+   * @param {'admit' | 'refuse'} decision
+   * @param {string[]} [tickets]
+   */
+  decide(room, decision, tickets) {
+    return this._call('POST', `/v1/rooms/${encodeURIComponent(room)}/waiting/${decision}`, tickets ? { tickets } : {});
+  }
+
+  /**
+   * @param {string} room
+   * @param {boolean} isLocked
+   */
+  lock(room, isLocked) {
+    return this._call(isLocked ? 'PUT' : 'DELETE', `/v1/rooms/${encodeURIComponent(room)}/lock`);
+  }
+
+  /**
+   * What was used since the beginning of today, UTC.
+   *
+   * @returns {Promise<Usage>}
+   */
+  async usedToday() {
+    const today = new Date().toISOString().slice(0, 10);
+    return (await this._call('GET', `/v1/usage?from=${today}&group_by=day`)).total;
   }
 
   /** @returns {Promise<Node[]>} */

@@ -10,7 +10,7 @@ import { copyLink } from './links.js';
 import { figure, showRows, smallButton, stateMark } from './rows.js';
 import { History, sparkline } from './sparkline.js';
 
-/** @import {Edge, Node, OperatorApi, Participant, Room, ViewerReport} from './api.js' */
+/** @import {Edge, Node, OperatorApi, Participant, Room, Usage, ViewerReport, Waiting} from './api.js' */
 /** @import {RowContent} from './rows.js' */
 
 const ROLES = /** @type {const} */ (['host', 'speaker', 'visitor', 'spectator']);
@@ -24,6 +24,8 @@ const MANY_ROOMS = 8;
  * @property {Node[]} nodes
  * @property {Edge[]} edges
  * @property {Participant[]} participants Of the chosen room.
+ * @property {Waiting[]} waiting Before its door.
+ * @property {Usage} used Today.
  */
 
 export class Desk {
@@ -40,17 +42,19 @@ export class Desk {
 
   /** Ask the broker for everything, once. Raises `FarstageError`. */
   async poll() {
-    const [rooms, nodes, edges] = await Promise.all([this._api.rooms(), this._api.nodes(), this._api.edges()]);
+    const [rooms, nodes, edges, used] = await Promise.all([
+      this._api.rooms(), this._api.nodes(), this._api.edges(), this._api.usedToday(),
+    ]);
     if (!rooms.some((room) => room.room === this.chosenRoom)) this.chosenRoom = rooms[0]?.room ?? null;
-    const participants = this.chosenRoom ? await this._participants(this.chosenRoom) : [];
-    this._farm = { rooms, nodes, edges, participants };
+    const [participants, waiting] = this.chosenRoom ? await this._people(this.chosenRoom) : [[], []];
+    this._farm = { rooms, nodes, edges, participants, waiting, used };
     this.show();
   }
 
   /** Show the last known state (again, in another language). */
   show() {
     if (!this._farm) return;
-    const { rooms, nodes, edges, participants } = this._farm;
+    const { rooms, nodes, edges, participants, waiting } = this._farm;
     this._showTotals(this._farm);
     byId('op-filter-field').hidden = rooms.length < MANY_ROOMS;
     showRows(byId('op-rooms'), this._found(rooms).map((room) => this._roomRow(room)), t('op.noRooms'));
@@ -58,7 +62,8 @@ export class Desk {
     showRows(byId('op-edges'), edges.map((edge) => this._edgeRow(edge)), t('op.noEdges'));
     byId('op-participants-heading').textContent = this.chosenRoom ? t('op.participantsOf', { room: this.chosenRoom }) : t('op.participants');
     byId('op-invite').hidden = this.chosenRoom === null;
-    const rows = participants.map((participant) => this._participantRow(participant));
+    const rows = [...waiting.map((entry) => this._waitingRow(entry)), ...participants.map((entry) => this._participantRow(entry))];
+    byId('op-admit-all').hidden = waiting.length < 2;
     showRows(byId('op-participants'), rows, t(this.chosenRoom ? 'op.noParticipants' : 'op.chooseRoom'));
     const scenes = [...new Set(nodes.flatMap((node) => node.capability.scenes))];
     byId('op-scenes').replaceChildren(...scenes.map((scene) => el('option', { value: scene })));
@@ -91,18 +96,29 @@ export class Desk {
     }
   }
 
-  /** @param {string} room */
-  async _participants(room) {
+  /**
+   * Who is in a room, and who waits before its door.
+   *
+   * @param {string} room
+   * @returns {Promise<[Participant[], Waiting[]]>}
+   */
+  async _people(room) {
     try {
-      return await this._api.participants(room);
+      return await Promise.all([this._api.participants(room), this._api.waiting(room)]);
     } catch (error) {
-      if (error instanceof FarstageError && error.problem.status === 404) return [];
+      if (error instanceof FarstageError && error.problem.status === 404) return [[], []];
       throw error;
     }
   }
 
+  /** Let in everybody who waits before the chosen room. */
+  admitAll() {
+    const room = this.chosenRoom;
+    return room === null ? Promise.resolve() : this.attempt(() => this._api.decide(room, 'admit'));
+  }
+
   /** @param {Farm} farm */
-  _showTotals({ rooms, nodes, edges }) {
+  _showTotals({ rooms, nodes, edges, used }) {
     const people = sum(rooms, (room) => room.participants);
     const units = sum(nodes, (node) => node.capability.units);
     const used = sum(nodes, (node) => node.load_ratio * node.capability.units) / Math.max(units, 1e-9);
@@ -113,6 +129,9 @@ export class Desk {
       this._total(t('op.views'), 'views', sum(nodes, (node) => node.load.views), String(sum(nodes, (node) => node.load.views))),
       this._total(t('op.capacity'), 'capacity', used, percent(used), 1),
       this._total(t('op.egress'), 'egress', egress, bitrate(egress)),
+      this._total(t('op.energyToday'), 'energy', used.energy_wh, energy(used.energy_wh)),
+      this._total(t('op.carbonToday'), 'carbon', used.carbon_g, mass(used.carbon_g)),
+      this._total(t('op.costToday'), 'cost', used.cost, used.cost.toFixed(2)),
     );
   }
 
@@ -140,16 +159,18 @@ export class Desk {
       key: name,
       testId: `op-room-${name}`,
       name,
-      about: [`${t(`mode.${room.mode}`)} · ${room.scene} · ${t(room.open ? 'op.isOpen' : 'op.byInvitation')}`],
+      about: [`${t(`mode.${room.mode}`)} · ${room.scene} · ${t(room.open ? 'op.isOpen' : 'op.byInvitation')}${room.waiting_room ? ` · ${t('op.waitingRoom')}` : ''}${room.locked ? ` · ${t('op.isLocked')}` : ''}`],
       chosen: name === this.chosenRoom,
       figures: [
         figure('op.people', `${room.participants} / ${room.max_participants}`),
         sparkline(this._history.add(`room/${name}`, room.participants)),
         room.node ? el('span', { className: 'dim' }, t('op.onNode', { node: room.node })) : null,
       ],
-      actionsKey: `${language()} ${room.open}`,
+      actionsKey: `${language()} ${room.open} ${room.locked}`,
       actions: [
         smallButton('op.show', `op-show-${name}`, () => this._choose(name)),
+        smallButton(room.locked ? 'op.unlockRoom' : 'op.lockRoom', `op-lock-room-${name}`,
+          () => void this.attempt(() => this._api.lock(name, !room.locked), t(room.locked ? 'op.roomUnlocked' : 'op.roomLocked', { room: name }))),
         smallButton('op.copyLink', `op-copy-link-${name}`, () => void this.attempt(() => copyLink(this._api, room))),
         smallButton('op.delete', `op-delete-${name}`, () => void this._delete(name), true),
       ],
@@ -170,6 +191,27 @@ export class Desk {
   }
 
   /**
+   * @param {Waiting} entry
+   * @returns {RowContent}
+   */
+  _waitingRow({ ticket, display_name: name, state }) {
+    const room = /** @type {string} */ (this.chosenRoom);
+    const waits = state === 'waiting';
+    return {
+      key: `${room}/waiting/${ticket}`,
+      testId: `op-waiting-${ticket}`,
+      name,
+      about: [t(waits ? 'op.waits' : 'op.comesIn')],
+      figures: [],
+      actionsKey: `${language()} ${state}`,
+      actions: waits ? [
+        smallButton('op.admit', `op-admit-${ticket}`, () => void this.attempt(() => this._api.decide(room, 'admit', [ticket]))),
+        smallButton('op.refuse', `op-refuse-${ticket}`, () => void this.attempt(() => this._api.decide(room, 'refuse', [ticket])), true),
+      ] : [],
+    };
+  }
+
+  /**
    * @param {Participant} entry
    * @returns {RowContent}
    */
@@ -185,6 +227,7 @@ export class Desk {
         figure('stats.rtt', milliseconds(report?.rtt_ms)),
         figure('stats.loss', report?.loss == null ? '–' : percent(report.loss)),
         figure('stats.bitrate', report ? bitrate(entry.publishes ? report.received_bps : report.sent_bps) : '–'),
+        figure('op.quality', entry.quality == null ? '–' : entry.quality.toFixed(0)),
         figure('op.picture', picture(report)),
         figure('stats.photon', milliseconds(report?.input_to_photon_ms)),
       ],
@@ -291,6 +334,16 @@ function sum(list, value) {
 /** @param {number} share */
 function percent(share) {
   return `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`;
+}
+
+/** @param {number} wh */
+function energy(wh) {
+  return wh < 1000 ? `${wh.toFixed(1)} Wh` : `${(wh / 1000).toFixed(2)} kWh`;
+}
+
+/** @param {number} grams */
+function mass(grams) {
+  return grams < 1000 ? `${grams.toFixed(1)} g` : `${(grams / 1000).toFixed(2)} kg`;
 }
 
 /** @param {ViewerReport | null} report */

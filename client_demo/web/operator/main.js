@@ -35,6 +35,7 @@ class OperatorPage {
     byId('op-language').addEventListener('click', switchLanguage);
     byId('op-lock').addEventListener('click', () => this._lock(false));
     onSubmit('op-key-form', () => void this._open(/** @type {HTMLInputElement} */ (byId('op-key')).value.trim()));
+    byId('op-admit-all').addEventListener('click', () => void this._desk?.admitAll());
     onSubmit('op-create', (form) => void this._createRoom(form));
     onSubmit('op-invite', (form) => void this._invite(form));
   }
@@ -97,6 +98,7 @@ class OperatorPage {
         max_participants: Number(fields.get('limit')),
         empty_timeout_s: Number(fields.get('emptyTimeout')),
         open: fields.get('open') === 'on',
+        waiting_room: fields.get('waitingRoom') === 'on',
       });
       desk.chosenRoom = created.room;
       form.reset();

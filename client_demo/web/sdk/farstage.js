@@ -12,6 +12,7 @@ import { probeEdges } from './probe.js';
 import { FarstageError, requestJson } from './problems.js';
 import { admissionStep, classify, delay } from './reconnect.js';
 import { Session } from './session.js';
+import { isTicket, waitForEntry } from './waiting_room.js';
 
 /** @import {JoinGrant, JoinRequest, Problem, Viewport} from './protocol.js' */
 
@@ -22,7 +23,8 @@ export { FarstageError, Session };
  * @property {'probing' | 'joining' | 'waiting'} phase
  * @property {number} [retryAtMs] `waiting`: when the next try is made, on the clock of `performance.now()`.
  * @property {number} [attempt] `waiting`: tries made so far.
- * @property {'full' | 'transient'} [cause] `waiting`: no place free, or no answer.
+ * @property {'full' | 'transient' | 'door'} [cause] `waiting`: no place free, no answer, or a host is to open the door.
+ * @property {number | null} [position] `waiting` at the door: the place in the queue, 1 is next.
  * @property {Problem} [problem] `waiting`: what the broker said.
  */
 
@@ -39,7 +41,7 @@ export { FarstageError, Session };
 
 /**
  * Probe the edges, ask the broker for a place and connect to the edge it chose. A full room or farm is waited for, as
- * often and as long as the broker says, but not for ever.
+ * often and as long as the broker says, but not for ever; before a waiting room one waits for the host.
  *
  * @param {JoinOptions} options
  * @returns {Promise<Session>} A session in state `connecting`; it tells its further states by `state` events.
@@ -114,5 +116,7 @@ async function askForPlace(broker, { room, token, displayName, viewport, onProgr
   const codecs = videoCapabilities(RTCRtpReceiver.getCapabilities('video')?.codecs ?? []);
   /** @type {JoinRequest} */
   const body = { display_name: displayName, probes, codecs, viewport };
-  return requestJson(`${broker}/v1/rooms/${encodeURIComponent(room)}/join`, { method: 'POST', token, body, signal });
+  const answer = await requestJson(`${broker}/v1/rooms/${encodeURIComponent(room)}/join`, { method: 'POST', token, body, signal });
+  if (!isTicket(answer)) return answer;
+  return waitForEntry(broker, answer, body, (position) => onProgress?.({ phase: 'waiting', cause: 'door', position }), signal);
 }

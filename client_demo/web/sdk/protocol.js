@@ -61,6 +61,15 @@
  */
 
 /**
+ * @typedef {object} WaitingTicket A place before the door of a room with a waiting room.
+ * @property {string} ticket
+ * @property {'waiting' | 'admitted' | 'joined' | 'refused' | 'expired' | 'left' | 'room_closed'} state
+ * @property {number | null} position 1 is next.
+ * @property {string} poll_url
+ * @property {string} [token] In the join's answer only.
+ */
+
+/**
  * @typedef {object} Input The state of the visitor's hands; states and running totals, never differences.
  * @property {'input'} type
  * @property {number} seq
