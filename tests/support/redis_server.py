@@ -46,6 +46,17 @@ class RedisServer:
             return connection.recv(16).startswith(b"+PONG")
         return False
 
+    def signal(self, number: int) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def flush(self) -> None:
+        """Lose everything, as a restart without a file would."""
+        with socket.create_connection(("127.0.0.1", self.port), 1.0) as connection:
+            connection.sendall(b"FLUSHALL\r\n")
+            if not connection.recv(16).startswith(b"+OK"):
+                raise RuntimeError("redis-server did not flush")
+
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
