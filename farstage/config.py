@@ -1,8 +1,9 @@
 """Configuration: one TOML file, `FARSTAGE_*` variables, flags; a later one wins over an earlier one.
 
 Precedence, weakest first: built-in defaults, the file (`--config`, else `FARSTAGE_CONFIG`, else `farstage.toml` in the
-working folder if it exists), environment variables (`FARSTAGE_<SECTION>_<KEY>`, lists separated by commas), flags
-(`--set section.key=value` and each command's own). An unknown key is an error that names it, wherever it stands.
+working folder if it exists), environment variables (`FARSTAGE_<SECTION>_<KEY>`, lists separated by commas, tables as
+JSON), flags (`--set section.key=value` and each command's own). An unknown key is an error that names it, wherever it
+stands.
 """
 
 import os
@@ -10,7 +11,7 @@ import socket
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_origin
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -199,11 +200,18 @@ def _check_key(section: str, key: str, source: str) -> Any:
 
 
 def _parse(field_type: Any, text: str, source: str) -> Any:
-    value = [part.strip() for part in text.split(",") if part.strip()] if field_type == list[str] else text
     try:
+        if _is_table(field_type):
+            return msgspec.json.decode(text, type=field_type)
+        value = [part.strip() for part in text.split(",") if part.strip()] if field_type == list[str] else text
         return msgspec.convert(value, field_type, strict=False)
-    except msgspec.ValidationError as error:
+    except msgspec.DecodeError as error:
         raise ConfigError(f"{source}: {error}") from error
+
+
+def _is_table(field_type: Any) -> bool:
+    """Whether a key is a table of the file: a variable or flag gives it as JSON."""
+    return get_origin(field_type) is dict or (isinstance(field_type, type) and issubclass(field_type, Struct))
 
 
 def _checked(values: dict[str, dict[str, Any]]) -> Config:

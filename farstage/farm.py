@@ -171,8 +171,7 @@ class Farm:
             for key, value in own.items():
                 if value is None:
                     continue
-                text = ",".join(value) if isinstance(value, list) else str(value)
-                environment[f"FARSTAGE_{other}_{key}".upper()] = text
+                environment[f"FARSTAGE_{other}_{key}".upper()] = _as_text(value)
         for key, value in changes.items():
             environment[f"FARSTAGE_{section}_{key}".upper()] = value
         environment["PYTHONUNBUFFERED"] = "1"
@@ -267,3 +266,14 @@ def _reap(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def _as_text(value: object) -> str:
+    """A setting as an environment variable has it."""
+    match value:
+        case list():
+            return ",".join(map(str, value))
+        case dict():
+            return msgspec.json.encode(value).decode()
+        case _:
+            return str(value)

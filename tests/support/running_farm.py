@@ -1,5 +1,6 @@
 """A real farm for tests: broker, edge and nodes as processes on free ports, with small pictures for small machines."""
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -43,8 +44,19 @@ async def running_farm(
 
 
 def consecutive(start: int, count: int) -> int:
-    """The first of `count` neighbouring free ports, near `start`."""
-    return start if count == 1 else min(start, 65_000 - count)
+    """The first of `count` neighbouring free ports, at `start` or after it."""
+    return next(
+        first for first in (start, *range(20_000, 32_000, count)) if all(map(_is_free, range(first, first + count)))
+    )
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 async def join_link(farm: Farm, room: str, name: str, role: Role = Role.VISITOR) -> str:

@@ -122,3 +122,12 @@ def test_prices_of_sites_are_tables_of_the_file(tmp_path: Path) -> None:
     file.write_text("[broker.sites.helsinki]\npue = 0.5\n")
     with pytest.raises(ConfigError, match="pue"):
         load(file, environment={})
+
+
+def test_tables_are_json_in_variables_and_flags() -> None:
+    environment = {"FARSTAGE_BROKER_SITES": '{"helsinki": {"pue": 1.1}}'}
+    broker = load(environment=environment, flags=['broker.weights={"points_per_price": 3}']).broker
+    assert broker.sites["helsinki"].pue == 1.1
+    assert broker.weights.points_per_price == 3
+    with pytest.raises(ConfigError, match="FARSTAGE_BROKER_SITES"):
+        load(environment={"FARSTAGE_BROKER_SITES": "helsinki"})

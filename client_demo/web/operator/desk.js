@@ -25,7 +25,7 @@ const MANY_ROOMS = 8;
  * @property {Edge[]} edges
  * @property {Participant[]} participants Of the chosen room.
  * @property {Waiting[]} waiting Before its door.
- * @property {Usage} used Today.
+ * @property {Usage | null} used Today; `null` for a key that may not see it.
  */
 
 export class Desk {
@@ -43,7 +43,7 @@ export class Desk {
   /** Ask the broker for everything, once. Raises `FarstageError`. */
   async poll() {
     const [rooms, nodes, edges, used] = await Promise.all([
-      this._api.rooms(), this._api.nodes(), this._api.edges(), this._api.usedToday(),
+      this._api.rooms(), this._api.nodes(), this._api.edges(), this._api.usedToday().catch(() => null),
     ]);
     if (!rooms.some((room) => room.room === this.chosenRoom)) this.chosenRoom = rooms[0]?.room ?? null;
     const [participants, waiting] = this.chosenRoom ? await this._people(this.chosenRoom) : [[], []];
@@ -121,17 +121,19 @@ export class Desk {
   _showTotals({ rooms, nodes, edges, used }) {
     const people = sum(rooms, (room) => room.participants);
     const units = sum(nodes, (node) => node.capability.units);
-    const used = sum(nodes, (node) => node.load_ratio * node.capability.units) / Math.max(units, 1e-9);
+    const load = sum(nodes, (node) => node.load_ratio * node.capability.units) / Math.max(units, 1e-9);
     const egress = sum(edges, (edge) => edge.load.egress_bps);
     byId('op-totals').replaceChildren(
       this._total(t('op.rooms'), 'rooms', rooms.length, String(rooms.length)),
       this._total(t('op.people'), 'people', people, String(people)),
       this._total(t('op.views'), 'views', sum(nodes, (node) => node.load.views), String(sum(nodes, (node) => node.load.views))),
-      this._total(t('op.capacity'), 'capacity', used, percent(used), 1),
+      this._total(t('op.capacity'), 'capacity', load, percent(load), 1),
       this._total(t('op.egress'), 'egress', egress, bitrate(egress)),
-      this._total(t('op.energyToday'), 'energy', used.energy_wh, energy(used.energy_wh)),
-      this._total(t('op.carbonToday'), 'carbon', used.carbon_g, mass(used.carbon_g)),
-      this._total(t('op.costToday'), 'cost', used.cost, used.cost.toFixed(2)),
+      ...used === null ? [] : [
+        this._total(t('op.energyToday'), 'energy', used.energy_wh, energy(used.energy_wh)),
+        this._total(t('op.carbonToday'), 'carbon', used.carbon_g, mass(used.carbon_g)),
+        this._total(t('op.costToday'), 'cost', used.cost, used.cost.toFixed(2)),
+      ],
     );
   }
 
