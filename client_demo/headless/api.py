@@ -35,12 +35,14 @@ from broker.protocol import (
     RoomPatch,
     RoomQuery,
     RotateRequest,
+    Scaling,
     SessionEntry,
     SessionList,
     SessionQuery,
     TicketState,
     TokenGrant,
     TokenRequest,
+    UsageReport,
     WaitingDecided,
     WaitingDecision,
     WaitingEntry,
@@ -231,6 +233,18 @@ class BrokerClient:
     async def leave_queue(self, ticket: WaitingTicket) -> None:
         """Wait no longer. Raises `Refused`."""
         await self._request("DELETE", ticket.poll_url, None, ticket.token or "")
+
+    async def usage(
+        self, first_day: str = "", last_day: str = "", room: str = "", group_by: str = "day,room"
+    ) -> UsageReport:
+        """What rooms used between two days (UTC, `2026-11-29`), both included. Raises `Refused`."""
+        wanted = {"from": first_day, "to": last_day, "room": room, "group_by": group_by}
+        query = urlencode({name: value for name, value in wanted.items() if value})
+        return await self._call("GET", f"/v1/usage?{query}", UsageReport, token=self._api_key)
+
+    async def scaling(self) -> Scaling:
+        """How many nodes and edges will be wanted shortly. Raises `Refused`."""
+        return await self._call("GET", "/v1/scaling", Scaling, token=self._api_key)
 
     async def waiting(self, room: str, query: WaitingQuery = ALL_WAITING) -> list[WaitingEntry]:
         """Who waits to be let in, page by page. Raises `Refused`."""

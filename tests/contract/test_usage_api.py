@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from broker.core import metering
-from tests.support.broker_server import Api, running_broker
+from client_demo.headless.api import BrokerClient
+from tests.support.broker_server import API_KEY, Api, running_broker
 from tests.support.redis_server import RedisServer
 
 
@@ -65,6 +66,20 @@ async def test_what_cannot_be_asked_is_refused_by_name(api: Api, query: str) -> 
 
 async def test_usage_is_the_operators_to_see(api: Api) -> None:
     assert (await api.problem("GET", "/v1/usage", token=None))[0] == 401
+
+
+async def test_the_typed_client_reads_the_bill_and_the_scaling_signal(api: Api) -> None:
+    await api.node()
+    await api.edge()
+    await api.ok("POST", "/v1/rooms", {"room": "alpha"})
+    await api.join("alpha")
+    await until_used(api, 1.0)
+    async with BrokerClient(api.base, API_KEY) as client:
+        report = await client.usage(room="alpha", group_by="room")
+        assert [row.room for row in report.rows] == ["alpha"]
+        assert (await client.usage(last_day="2020-01-01")).rows == []
+        signal = await client.scaling()
+    assert (signal.nodes.ready, signal.edges.ready) == (1, 1)
 
 
 @pytest.mark.redis
