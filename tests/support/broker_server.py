@@ -1,5 +1,6 @@
 """A broker on a real socket, and agents that speak the control protocol to it."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -43,8 +44,8 @@ class Api:
         self.client = client
         self.controller = controller
         self.authority = TokenAuthority(SECRET)
-        self.agents: list[Agent] = []
-        """Kept, because a socket nobody holds is closed by the garbage collector."""
+        self.sockets: list[ClientWebSocketResponse] = []
+        """Kept, because a socket nobody holds is closed by the garbage collector, and closed in the end."""
 
     async def call(
         self, method: str, path: str, body: Any = None, token: str | None = API_KEY, raw: bytes | None = None
@@ -85,9 +86,10 @@ class Api:
         return self.authority.mint(audience, name, 600, time.time())
 
     async def dial(self, token: str) -> ClientWebSocketResponse:
-        return await self.client.ws_connect(
-            self.base + "/v1/control", headers={"Authorization": f"Bearer {token}"}, autoclose=True
-        )
+        headers = {"Authorization": f"Bearer {token}"}
+        socket = await self.client.ws_connect(self.base + "/v1/control", headers=headers, autoclose=True)
+        self.sockets.append(socket)
+        return socket
 
     async def node(self, name: str = "n1", units: float = 4.0, views: Any = ()) -> "Agent":
         capability = NodeCapability(
@@ -116,7 +118,6 @@ class Api:
 
     async def _agent(self, kind: str, name: str, message: Any) -> "Agent":
         agent = Agent(await self.dial(self.agent_token(kind, name)))
-        self.agents.append(agent)
         await agent.send(message)
         await agent.expect(Welcome)
         return agent
@@ -161,6 +162,8 @@ async def running_broker(**settings: Any) -> AsyncIterator[Api]:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         base = f"http://127.0.0.1:{runner.addresses[0][1]}"
         async with ClientSession(timeout=ClientTimeout(total=WAIT_S)) as client:
-            yield Api(base, client, app[CONTROLLER])
+            api = Api(base, client, app[CONTROLLER])
+            yield api
+            await asyncio.gather(*(socket.close() for socket in api.sockets))
     finally:
         await runner.cleanup()
