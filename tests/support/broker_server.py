@@ -44,6 +44,7 @@ class Api:
         self.client = client
         self.controller = controller
         self.authority = TokenAuthority(SECRET)
+        self.agents: list[Agent] = []
         self.sockets: list[ClientWebSocketResponse] = []
         """Kept, because a socket nobody holds is closed by the garbage collector, and closed in the end."""
 
@@ -118,6 +119,7 @@ class Api:
 
     async def _agent(self, kind: str, name: str, message: Any) -> "Agent":
         agent = Agent(await self.dial(self.agent_token(kind, name)))
+        self.agents.append(agent)
         await agent.send(message)
         await agent.expect(Welcome)
         return agent
