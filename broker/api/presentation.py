@@ -8,6 +8,7 @@ from msgspec import UNSET, UnsetType, structs
 from broker.api.controller import Controller
 from broker.core import waiting
 from broker.core.experience import experienced_quality
+from broker.core.pools import load_ratio
 from broker.core.state import EdgeRecord, NodeRecord, RoomRecord, SessionRecord, State, edge_pool, node_pool
 from broker.core.tickets import TicketRecord
 from broker.protocol import (
@@ -88,7 +89,7 @@ def show_node(state: State, node: NodeRecord, now: float) -> Node:
         state=node.state,
         capability=node.capability,
         load=node.load,
-        load_ratio=state.ledger.claimed(pool) / node.capacity if node.capacity else 1.0,
+        load_ratio=load_ratio(state.ledger.claimed(pool), node.capacity),
         sessions=sum(len(view.sessions) for view in state.views.values() if view.node == node.node),
         last_seen_s=max(0.0, now - node.last_seen),
     )

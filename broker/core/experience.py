@@ -5,7 +5,8 @@ client that lies about itself would only look worse or better than it is. Frame 
 picture at rest needs few of both.
 """
 
-from broker.core.policies import guessed_trunk_rtt_ms
+from broker.core.policies import trunk_rtt_ms
+from broker.core.pools import load_ratio
 from broker.core.quality import Path
 from broker.core.state import SessionRecord, State, node_pool
 
@@ -16,13 +17,10 @@ def experienced_quality(state: State, session: SessionRecord) -> float | None:
     edge = state.edges.get(session.edge or "")
     if report is None or report.rtt_ms is None or node is None or edge is None:
         return None
-    trunk_rtt_ms = edge.load.node_rtt_ms.get(node.node)
-    if trunk_rtt_ms is None:
-        trunk_rtt_ms = guessed_trunk_rtt_ms(edge.region, node.region)
     path = Path(
-        rtt_ms=report.rtt_ms + trunk_rtt_ms,
+        rtt_ms=report.rtt_ms + trunk_rtt_ms(edge.load.node_rtt_ms, edge.region, node.node, node.region),
         jitter_ms=report.jitter_ms or 0.0,
         loss=report.loss or 0.0,
-        node_load=state.ledger.claimed(node_pool(node.node)) / node.capacity if node.capacity else 1.0,
+        node_load=load_ratio(state.ledger.claimed(node_pool(node.node)), node.capacity),
     )
     return state.settings.values.model.quality(path)

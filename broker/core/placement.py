@@ -15,10 +15,8 @@ from broker.core.policies import LineCost, PlacementPolicy
 from broker.core.pools import Fit, NodeOffer, NodePools, Region, Wanted
 from broker.core.quality import UNKNOWN_RTT_MS
 from broker.core.refusals import Refusal, RefusalKind
-from broker.core.ways import EdgeOffer, EdgePools, ReadyEdge, SitePoints, Vantage
+from broker.core.ways import EdgePools, ReadyEdge, SitePoints, Vantage
 from broker.protocol import Codec, Probe
-
-__all__ = ["EdgeOffer", "NodeOffer", "Placement", "PlacementRequest", "largest_free", "place", "search"]
 
 RETRY_WHEN_FULL_S = 10.0
 RETRY_WHEN_ABSENT_S = 5.0
@@ -49,17 +47,6 @@ class Placement(Struct, frozen=True, kw_only=True):
     edge: str
     node: str
     cost: float
-
-
-def place(
-    request: PlacementRequest,
-    edges: Iterable[EdgeOffer],
-    nodes: Iterable[NodeOffer],
-    policy: PlacementPolicy,
-    site_points: SitePoints = lambda region: 0.0,
-) -> Placement:
-    """The cheapest pair among these offers; raises `Refusal` saying what is missing."""
-    return search(request, EdgePools(edges), NodePools(nodes), policy, site_points)
 
 
 def search(

@@ -5,6 +5,7 @@ behind the same line. Cost must never fall as the trunk gets longer or the edge 
 `packs`, as the node gets fuller: that is what lets the search stop early (`broker.core.pools`).
 """
 
+from collections.abc import Mapping
 from math import pow
 from typing import Protocol
 
@@ -42,6 +43,12 @@ class PlacementPolicy(Protocol):
 def guessed_trunk_rtt_ms(edge_region: str, node_region: str) -> float:
     """Round trip between an edge and a node that nobody has measured."""
     return SAME_REGION_RTT_MS if edge_region == node_region else OTHER_REGION_RTT_MS
+
+
+def trunk_rtt_ms(measured_ms: Mapping[str, float], edge_region: str, node: str, node_region: str) -> float:
+    """Round trip from an edge to a node: as the edge has measured it on the trunk, else guessed from the regions."""
+    known = measured_ms.get(node)
+    return guessed_trunk_rtt_ms(edge_region, node_region) if known is None else known
 
 
 def line_ms(probe: Probe | None) -> float:

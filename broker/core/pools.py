@@ -20,6 +20,11 @@ _STALE_FACTOR = 4
 """A heap with this many times more entries than its pool has nodes is built anew."""
 
 
+def load_ratio(claimed: int, capacity: int) -> float:
+    """Share claimed; a node without capacity is full."""
+    return claimed / capacity if capacity else 1.0
+
+
 class NodeOffer(Struct, frozen=True, kw_only=True):
     """A node that is alive and not draining; capacities in milliunits, scenes in lower case, as their case is free."""
 
@@ -32,8 +37,8 @@ class NodeOffer(Struct, frozen=True, kw_only=True):
 
     @property
     def load_ratio(self) -> float:
-        """Share of its capacity claimed; a node without capacity is full."""
-        return self.claimed / self.capacity if self.capacity else 1.0
+        """Share of its capacity claimed."""
+        return load_ratio(self.claimed, self.capacity)
 
     @property
     def free(self) -> int:
@@ -114,7 +119,7 @@ class Region:
         """So much more is claimed, and so much more there is."""
         self._claimed += claimed
         self._capacity += capacity
-        load = self._claimed / self._capacity if self._capacity else 1.0
+        load = load_ratio(self._claimed, self._capacity)
         self.scarcity = SCARCITY_POINTS * load * load
         self._fits.clear()
 
@@ -135,23 +140,18 @@ class Region:
         for pool in self.pools:
             top = pool.least() if pool.can(wanted) else None
             if top is not None and top[0] <= pool.kind.capacity - wanted.milliunits:
-                yield Fit(_load(top[0], pool.kind.capacity), top[1])
+                yield Fit(load_ratio(top[0], pool.kind.capacity), top[1])
 
     def scan(self, wanted: Wanted, excluded: frozenset[str], *, fullest: bool) -> Fit | None:
         """The least loaded node but these that has what is wanted, or the fullest one: a scan of all."""
         fits = [
-            Fit(_load(amount, pool.kind.capacity), node)
+            Fit(load_ratio(amount, pool.kind.capacity), node)
             for pool in self.pools
             if pool.can(wanted)
             for node, amount in pool.members.items()
             if node not in excluded and amount <= pool.kind.capacity - wanted.milliunits
         ]
         return min(fits, key=lambda fit: (-fit.load if fullest else fit.load, fit.node), default=None)
-
-
-def _load(claimed: int, capacity: int) -> float:
-    """Share claimed; a node without capacity is full."""
-    return claimed / capacity if capacity else 1.0
 
 
 class NodePools:

@@ -4,15 +4,17 @@ Only rooms that run undisturbed are considered: all views drawn, none on the mov
 some time ago. A move is a planned one: the old node draws on until the new one's first picture is out.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from broker.core import views
 from broker.core.policies import BestValue
 from broker.core.pools import Wanted
 from broker.core.reoptimisation import Move, Problem
 from broker.core.state import RoomRecord, SessionRecord, State
+from broker.protocol import Codec
 
 
 def problem(state: State, now: float) -> Problem | None:
@@ -63,25 +65,28 @@ def _milliunits(state: State, room: RoomRecord) -> int:
     return sum(view.claimed for view in views.room_views(state, room))
 
 
-def _costs(state: State, room: RoomRecord, regions: Iterable[str]) -> list[float]:
+def _costs(state: State, room: RoomRecord, regions: Sequence[str]) -> NDArray[np.float64]:
     """Points of the room in each region: what its people would lose, and what drawing there costs."""
     codecs = {view.picture.codec for view in views.room_views(state, room)}
     units = _milliunits(state, room) / 1_000.0
-    people = [session for session in views.room_sessions(state, room) if session.edge is not None]
-    found = []
-    for name in regions:
-        region = state.ready_nodes.regions[name]
-        is_able = all(any(pool.can(Wanted(codec, room.scene, 0)) for pool in region.pools) for codec in codecs)
-        points = state.site_points(name) * units
-        found.append(points + sum(_lost(state, session, name) for session in people) if is_able else np.inf)
-    return found
+    points = np.array([state.site_points(name) * units for name in regions])
+    for session in views.room_sessions(state, room):
+        points += _lost(state, session, regions)
+    able = [all(_is_able(state, room, name, codec) for codec in codecs) for name in regions]
+    return np.where(able, points, np.inf)
 
 
-def _lost(state: State, session: SessionRecord, region: str) -> float:
-    """Points that one viewer loses with a node of this region behind their edge."""
-    probe = next((probe for probe in session.probes if probe.edge == session.edge), None)
+def _is_able(state: State, room: RoomRecord, region: str, codec: Codec) -> bool:
+    wanted = Wanted(codec, room.scene, 0)
+    return any(pool.can(wanted) for pool in state.ready_nodes.regions[region].pools)
+
+
+def _lost(state: State, session: SessionRecord, regions: Sequence[str]) -> NDArray[np.float64]:
+    """Points that one viewer loses with a node of each of these regions behind their edge."""
     edge = state.ready_edges.get(str(session.edge))
     if edge is None:
-        return 0.0
-    trunk_rtt_ms = edge.vantage.trunk_rtt_ms(region, state.ready_nodes)
-    return state.policy.cost(state.policy.line(probe, 0.0), trunk_rtt_ms, 0.0, 0.0)
+        return np.zeros(len(regions))
+    probe = next((probe for probe in session.probes if probe.edge == session.edge), None)
+    line = state.policy.line(probe, 0.0)
+    trunks_ms = edge.vantage.trunks_ms(state.ready_nodes, state.site_points)
+    return np.array([state.policy.cost(line, trunks_ms[name], 0.0, 0.0) for name in regions])

@@ -399,8 +399,7 @@ def move_room(state: State, room: RoomRecord, region: str | None = None) -> bool
     one of that region, and all pictures are as wished: who moves for the better does not get less.
     """
     views = [view for view in room_views(state, room) if view.node == room.node]
-    home = _home_for(state, room, views) if region is None else _roomy_home(state, room, views, region)
-    if home is None:
+    if (home := _home_for(state, room, views, region)) is None:
         return False
     room.node, room.world_node = home.node, None
     for view, picture in zip(views, home.pictures, strict=True):
@@ -451,32 +450,23 @@ class _Home(NamedTuple):
     pictures: list[Picture]
 
 
-def _home_for(state: State, room: RoomRecord, views: list[ViewRecord]) -> _Home | None:
-    """The least loaded node that can take all of `views` as wished, else the roomiest with smaller pictures."""
+def _home_for(state: State, room: RoomRecord, views: list[ViewRecord], region: str | None = None) -> _Home | None:
+    """The least loaded node that can take all of `views` as wished, else the roomiest with smaller pictures.
+
+    With a `region` only its nodes, and only as wished.
+    """
     nodes = _able_nodes(state, room, views) if views else []
+    nodes = [offer for offer in nodes if region in (None, offer.region)]
     wishes = [view.wished for view in views]
     needed = sum(wish.milliunits for wish in wishes)
     roomy = [offer for offer in nodes if offer.free >= needed]
     if roomy:
-        return _Home(_least_loaded(roomy), wishes)
-    if not nodes:
+        return _Home(min(roomy, key=lambda offer: (offer.load_ratio, offer.node)).node, wishes)
+    if not nodes or region is not None:
         return None
     roomiest = min(nodes, key=lambda offer: (-offer.free, offer.node))
     pictures = fit(wishes, roomiest.free, state.settings.ladder)
     return None if pictures is None else _Home(roomiest.node, pictures)
-
-
-def _roomy_home(state: State, room: RoomRecord, views: list[ViewRecord], region: str) -> _Home | None:
-    """The least loaded node of a region that can take all of `views` as wished."""
-    wishes = [view.wished for view in views]
-    needed = sum(wish.milliunits for wish in wishes)
-    nodes = _able_nodes(state, room, views) if views else []
-    roomy = [offer for offer in nodes if offer.region == region and offer.free >= needed]
-    return _Home(_least_loaded(roomy), wishes) if roomy else None
-
-
-def _least_loaded(offers: list[NodeOffer]) -> str:
-    return min(offers, key=lambda offer: (offer.load_ratio, offer.node)).node
 
 
 def has_home_elsewhere(state: State, view: ViewRecord) -> bool:

@@ -9,12 +9,14 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from broker.core.policies import PlacementPolicy, guessed_trunk_rtt_ms
+from broker.core.policies import PlacementPolicy, guessed_trunk_rtt_ms, trunk_rtt_ms
 from broker.core.pools import NodeOffer, NodePools, Region
 
 SitePoints = Callable[[str], float]
 DELAY_STEP_MS = 8.0
 """Lines whose delay differs by less share a ranking of ways."""
+RTT_STEP_MS = 1.0
+"""Round trips that heartbeats tell change by less all the time: ways are ranked anew only beyond it."""
 
 
 class EdgeOffer(Struct, frozen=True, kw_only=True):
@@ -54,10 +56,7 @@ class Vantage:
 
     def ways(self, pools: NodePools, site_points: SitePoints, policy: PlacementPolicy, delay_ms: float) -> list[Way]:
         """All ways, the cheapest first for lines of at least about this delay; ranked once for all lines like it."""
-        if self._version != pools.version:
-            self._version = pools.version
-            self._reach = self._all(pools, site_points)
-            self._ways = {}
+        self._look_anew(pools, site_points)
         step = int(delay_ms / DELAY_STEP_MS)
         known = self._ways.get(step)
         if known is None:
@@ -77,9 +76,17 @@ class Vantage:
         ]
         return sorted(ways, key=lambda way: (way.least, way.region.name))
 
-    def trunk_rtt_ms(self, region: str, pools: NodePools) -> float:
-        """Round trip to a region."""
-        return self._measured(pools).get(region, guessed_trunk_rtt_ms(self.name, region))
+    def trunks_ms(self, pools: NodePools, site_points: SitePoints) -> dict[str, float]:
+        """Round trips to all regions that have ready nodes."""
+        self._look_anew(pools, site_points)
+        return {region.name: rtt_ms for rtt_ms, region, _ in self._reach}
+
+    def _look_anew(self, pools: NodePools, site_points: SitePoints) -> None:
+        """Forget what was ranked, if regions came or went or round trips changed."""
+        if self._version != pools.version:
+            self._version = pools.version
+            self._reach = self._all(pools, site_points)
+            self._ways = {}
 
     def _all(self, pools: NodePools, site_points: SitePoints) -> list[tuple[float, Region, float]]:
         measured = self._measured(pools)
@@ -92,7 +99,7 @@ class Vantage:
         """The shortest round trip that was measured to each region."""
         least: dict[str, float] = {}
         for edge in self.edges.values():
-            for node, rtt_ms in edge.node_rtt_ms.items():
+            for node, rtt_ms in edge.ranked_rtt_ms.items():
                 known = pools.offer(node)
                 if known is not None:
                     least[known.region] = min(rtt_ms, least.get(known.region, rtt_ms))
@@ -100,19 +107,33 @@ class Vantage:
 
 
 class ReadyEdge:
-    """An edge that takes viewers."""
+    """An edge that takes viewers. `ranked_rtt_ms` are the round trips by which its region's ways are ranked."""
 
-    __slots__ = ("edge", "max_viewers", "node_rtt_ms", "takes_publishers", "vantage", "viewers")
+    __slots__ = ("edge", "max_viewers", "node_rtt_ms", "ranked_rtt_ms", "takes_publishers", "vantage", "viewers")
 
     def __init__(self, offer: EdgeOffer, vantage: Vantage) -> None:
         self.edge, self.vantage = offer.edge, vantage
         self.viewers, self.max_viewers = offer.viewers, offer.max_viewers
-        self.node_rtt_ms, self.takes_publishers = offer.node_rtt_ms, offer.takes_publishers
+        self.node_rtt_ms = self.ranked_rtt_ms = offer.node_rtt_ms
+        self.takes_publishers = offer.takes_publishers
+
+    def takes(self, offer: EdgeOffer) -> bool:
+        """Take an offer of this edge that ranks the ways as the last one did; false for another."""
+        former = self.ranked_rtt_ms
+        is_like = (self.vantage.name, self.max_viewers, self.takes_publishers, former.keys()) == (
+            offer.region,
+            offer.max_viewers,
+            offer.takes_publishers,
+            offer.node_rtt_ms.keys(),
+        )
+        if not is_like or any(abs(rtt_ms - former[node]) >= RTT_STEP_MS for node, rtt_ms in offer.node_rtt_ms.items()):
+            return False
+        self.viewers, self.node_rtt_ms = offer.viewers, offer.node_rtt_ms
+        return True
 
     def trunk_rtt_ms(self, node: NodeOffer) -> float:
-        """Round trip to this very node: as measured on the trunk, else guessed from the regions."""
-        measured = self.node_rtt_ms.get(node.node)
-        return guessed_trunk_rtt_ms(self.vantage.name, node.region) if measured is None else measured
+        """Round trip to this very node."""
+        return trunk_rtt_ms(self.node_rtt_ms, self.vantage.name, node.node, node.region)
 
 
 class EdgePools:
@@ -127,9 +148,11 @@ class EdgePools:
             self.put(offer)
 
     def put(self, offer: EdgeOffer) -> None:
-        """An edge takes viewers, as told here."""
+        """An edge takes viewers, as told here: at first, and with each heartbeat."""
+        known = self._edges.get(offer.edge)
+        if known is not None and known.takes(offer):
+            return
         self.drop(offer.edge)
-        self._version = -1
         vantage = self._vantages.setdefault(offer.region, Vantage(offer.region))
         self._edges[offer.edge] = vantage.edges[offer.edge] = ReadyEdge(offer, vantage)
         vantage.measured_anew()

@@ -1,7 +1,7 @@
 """The broker's HTTP API as a client uses it: join, resume, leave, and what an operator needs to prepare a room."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import TypeVar
 from urllib.parse import urlencode
@@ -58,6 +58,8 @@ ALL_SESSIONS = SessionQuery(limit=MAX_PAGE)
 ALL_WAITING = WaitingQuery(limit=MAX_PAGE)
 MAX_HELD_POLL_S = REQUEST_TIMEOUT_S / 2
 _T = TypeVar("_T")
+_Asked = TypeVar("_Asked", bound=PageQuery)
+_Page = TypeVar("_Page", RoomList, ParticipantList, SessionList, WaitingList)
 
 
 class Refused(Exception):
@@ -104,13 +106,7 @@ class BrokerClient:
 
     async def rooms(self, query: RoomQuery = ALL_ROOMS) -> list[Room]:
         """All rooms that match, page by page. Raises `Refused`."""
-        rooms: list[Room] = []
-        while True:
-            page = await self.rooms_page(query)
-            rooms += page.rooms
-            if page.next_cursor is UNSET:
-                return rooms
-            query = structs.replace(query, cursor=page.next_cursor)
+        return [entry async for page in _pages(self.rooms_page, query) for entry in page.rooms]
 
     async def rooms_page(self, query: RoomQuery) -> RoomList:
         """One page of rooms. Raises `Refused`."""
@@ -130,13 +126,8 @@ class BrokerClient:
 
     async def participants(self, room: str, query: ParticipantQuery = ALL_PARTICIPANTS) -> list[Participant]:
         """Who is in the room and matches, page by page. Raises `Refused`."""
-        people: list[Participant] = []
-        while True:
-            page = await self.participants_page(room, query)
-            people += page.participants
-            if page.next_cursor is UNSET:
-                return people
-            query = structs.replace(query, cursor=page.next_cursor)
+        pages = _pages(lambda asked: self.participants_page(room, asked), query)
+        return [entry async for page in pages for entry in page.participants]
 
     async def participants_page(self, room: str, query: ParticipantQuery) -> ParticipantList:
         """One page of a room's participants. Raises `Refused`."""
@@ -145,13 +136,7 @@ class BrokerClient:
 
     async def sessions(self, query: SessionQuery = ALL_SESSIONS) -> list[SessionEntry]:
         """The sessions of all rooms that match, page by page. Raises `Refused`."""
-        sessions: list[SessionEntry] = []
-        while True:
-            page = await self.sessions_page(query)
-            sessions += page.sessions
-            if page.next_cursor is UNSET:
-                return sessions
-            query = structs.replace(query, cursor=page.next_cursor)
+        return [entry async for page in _pages(self.sessions_page, query) for entry in page.sessions]
 
     async def sessions_page(self, query: SessionQuery) -> SessionList:
         """One page of the sessions of all rooms. Raises `Refused`."""
@@ -248,14 +233,12 @@ class BrokerClient:
 
     async def waiting(self, room: str, query: WaitingQuery = ALL_WAITING) -> list[WaitingEntry]:
         """Who waits to be let in, page by page. Raises `Refused`."""
-        people: list[WaitingEntry] = []
-        while True:
-            path = f"/v1/rooms/{room}/waiting" + _query(query)
-            page = await self._call("GET", path, WaitingList, token=self._api_key)
-            people += page.waiting
-            if page.next_cursor is UNSET:
-                return people
-            query = structs.replace(query, cursor=page.next_cursor)
+        pages = _pages(lambda asked: self.waiting_page(room, asked), query)
+        return [entry async for page in pages for entry in page.waiting]
+
+    async def waiting_page(self, room: str, query: WaitingQuery) -> WaitingList:
+        """One page of those who wait. Raises `Refused`."""
+        return await self._call("GET", f"/v1/rooms/{room}/waiting" + _query(query), WaitingList, token=self._api_key)
 
     async def admit(self, room: str, tickets: Sequence[str] | None = None) -> list[str]:
         """Let these in, or everybody who waits; the tickets that changed. Raises `Refused`."""
@@ -319,6 +302,16 @@ class BrokerClient:
             if response.status >= 400:
                 raise Refused(_problem(response.status, received))
             return response.status, received
+
+
+async def _pages(ask: Callable[[_Asked], Awaitable[_Page]], query: _Asked) -> AsyncIterator[_Page]:
+    """Page after page of a list."""
+    while True:
+        page = await ask(query)
+        yield page
+        if page.next_cursor is UNSET:
+            return
+        query = structs.replace(query, cursor=page.next_cursor)
 
 
 def _query(query: PageQuery) -> str:

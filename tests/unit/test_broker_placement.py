@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.core.picture import PictureLimits, codec_choices, own_picture, stage_choices
-from broker.core.placement import EdgeOffer, NodeOffer, PlacementRequest, place
+from broker.core.placement import Placement, PlacementRequest, search
 from broker.core.policies import POLICIES, LeastLoaded, LowestLatency, Packed, policy_named
+from broker.core.pools import NodeOffer, NodePools
 from broker.core.prices import Values
 from broker.core.refusals import Refusal, RefusalKind
+from broker.core.ways import EdgeOffer, EdgePools
 from broker.permissions import PERMISSIONS, Permission, permits
 from broker.protocol import Codec, H264Profile, Probe, Role, VideoCapability, Viewport
 
@@ -30,6 +32,10 @@ def node(name: str, region: str = "r1", claimed: int = 0, capacity: int = 4000, 
 
 def request(**more) -> PlacementRequest:
     return PlacementRequest(**({"scene": "campus", "codec": Codec.H264, "milliunits": 1000} | more))
+
+
+def place(req, edges, nodes, policy) -> Placement:
+    return search(req, EdgePools(edges), NodePools(nodes), policy, lambda _: 0.0)
 
 
 def chosen(req, edges, nodes, policy=None) -> tuple[str, str]:

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from broker.core.placement import EdgeOffer, NodeOffer, PlacementRequest, search
+from broker.core.placement import PlacementRequest, search
 from broker.core.policies import POLICIES, guessed_trunk_rtt_ms, policy_named
-from broker.core.pools import SCARCITY_POINTS, NodePools
+from broker.core.pools import SCARCITY_POINTS, NodeOffer, NodePools
 from broker.core.prices import SitePrices, Values
 from broker.core.quality import UNKNOWN_RTT_MS
 from broker.core.refusals import Refusal, RefusalKind
-from broker.core.ways import EdgePools
+from broker.core.ways import RTT_STEP_MS, EdgeOffer, EdgePools
 from broker.protocol import Codec, Probe
 
 REGIONS = ("north", "south", "west")
@@ -174,3 +174,29 @@ def test_a_node_beyond_the_rooms_latency_cap_is_refused_as_too_far():
         search(request, EdgePools(edge_offers), NodePools(node_offers), policy_named("best_value", VALUES), lambda _: 0)
     assert caught.value.kind is RefusalKind.TOO_FAR
     assert "60 ms" in caught.value.detail
+
+
+def test_ways_are_ranked_anew_only_when_a_heartbeat_tells_something_else():
+    policy = policy_named("best_value", VALUES)
+    edge_offers, node_offers = fleet(
+        [
+            ("north", 4000, 0, frozenset({"campus"}), frozenset(Codec)),
+            ("south", 4000, 0, frozenset(), frozenset(Codec)),
+        ],
+        [("north", 0, {"north": 5.0, "south": 30.0})],
+    )
+    (edge,), edges, nodes = edge_offers, EdgePools(edge_offers), NodePools(node_offers)
+
+    def ranked() -> list[float]:
+        vantage = edges.get("e0").vantage
+        return [way.trunk_rtt_ms for way in vantage.ways(nodes, VALUES.site_points, policy, 10.0)]
+
+    first = edges.get("e0").vantage.ways(nodes, VALUES.site_points, policy, 10.0)
+    edges.put(structs.replace(edge, viewers=2, node_rtt_ms={"n0": 5.0 + 0.9 * RTT_STEP_MS, "n1": 30.0}))
+    assert edges.get("e0").viewers == 2
+    assert edges.get("e0").node_rtt_ms["n0"] > 5.0
+    assert edges.get("e0").vantage.ways(nodes, VALUES.site_points, policy, 10.0) is first
+    edges.put(structs.replace(edge, node_rtt_ms={"n0": 5.0 + RTT_STEP_MS, "n1": 30.0}))
+    assert 5.0 + RTT_STEP_MS in ranked()
+    edges.put(structs.replace(edge, node_rtt_ms={"n1": 30.0}))
+    assert sorted(ranked()) == [guessed_trunk_rtt_ms("north", "north"), 30.0]
