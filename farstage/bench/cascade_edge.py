@@ -13,17 +13,14 @@ import os
 import sys
 import time
 from collections import deque
-from contextlib import suppress
 
 import msgspec
-import uvloop
 from aiohttp import web
 
 from edge.app import EDGE_PROCESS, EdgeSettings, create_app
 from edge.hub import StreamHub
 from edge.trunk import Frame, TrunkConnection
-from farstage import logs
-from farstage.config import LogConfig
+from farstage.bench.child_process import listening, run
 
 KEPT = 100_000
 
@@ -74,29 +71,11 @@ async def _serve(options: argparse.Namespace) -> None:
     app = create_app(settings)
     notebook = Notebook(app[EDGE_PROCESS].hub)
     app.router.add_get("/arrivals", notebook.arrivals)
-    runner = web.AppRunner(app, access_log=None, handle_signals=True, shutdown_timeout=0.5)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", options.port).start()
-    sys.stdout.write(json.dumps({"url": url, "pid": os.getpid()}) + "\n")
-    sys.stdout.flush()
-    try:
+    async with listening(app, options.port):
+        sys.stdout.write(json.dumps({"url": url, "pid": os.getpid()}) + "\n")
+        sys.stdout.flush()
         await asyncio.Event().wait()
-    finally:
-        await runner.cleanup()
-
-
-def main() -> None:
-    """Serve until SIGTERM."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("--id", "--broker-url", "--token"):
-        parser.add_argument(name, required=True)
-    parser.add_argument("--port", type=int, required=True)
-    options = parser.parse_args()
-    logs.configure(LogConfig(level="warning"), "edge")
-    asyncio.set_event_loop(loop := uvloop.new_event_loop())
-    with suppress(web.GracefulExit, KeyboardInterrupt):
-        loop.run_until_complete(_serve(options))
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, "edge", _serve)

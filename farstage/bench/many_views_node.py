@@ -10,11 +10,9 @@ picture it shows. `GET /readyz` answers 200 while the broker is connected.
 import argparse
 import asyncio
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 
 import aiohttp
-import uvloop
 from aiohttp import web
 
 from broker.agent import AgentLink
@@ -41,9 +39,8 @@ from edge.trunk import (
     ViewerPresence,
     watch_forever,
 )
-from farstage import logs
+from farstage.bench.child_process import listening, run
 from farstage.bench.source import encode_loop
-from farstage.config import LogConfig
 
 FPS = 5
 """Few enough for a thousand views on a core in Python; a new view begins at once, whatever the rate."""
@@ -206,28 +203,9 @@ async def _serve(options: argparse.Namespace) -> None:
 
     app = web.Application()
     app.router.add_get("/readyz", readyz)
-    runner = web.AppRunner(app, access_log=None, handle_signals=True, shutdown_timeout=0.5)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", options.port).start()
-    try:
+    async with listening(app, options.port):
         await node.run()
-    finally:
-        await runner.cleanup()
-
-
-def main() -> None:
-    """Serve until SIGTERM."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("--id", "--broker-url", "--token"):
-        parser.add_argument(name, required=True)
-    for name in ("--port", "--number"):
-        parser.add_argument(name, type=int, required=True)
-    options = parser.parse_args()
-    logs.configure(LogConfig(level="warning"), "node")
-    asyncio.set_event_loop(loop := uvloop.new_event_loop())
-    with suppress(web.GracefulExit, KeyboardInterrupt):
-        loop.run_until_complete(_serve(options))
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, "node", _serve, ("--port", "--number"))

@@ -1,7 +1,6 @@
 """API keys over real sockets: scopes of every route, rooms they reach, rotation, limits, what survives a restart."""
 
 import re
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import msgspec
@@ -13,23 +12,8 @@ from broker.protocol import ApiKeyCreate, RoomCreate, Scope
 from broker.store.redis import RedisStore
 from client_demo.headless.api import BrokerClient, Refused
 from tests.support.broker_server import API_KEY, Api, running_broker
-from tests.support.redis_server import RedisServer
 
 OPERATED = [route for route in ROUTES if route.access in (Access.OPERATOR, Access.MODERATOR)]
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[Api]:
-    async with running_broker() as api:
-        yield api
-
-
-@pytest.fixture
-def redis_server() -> Iterator[RedisServer]:
-    server = RedisServer()
-    server.start()
-    yield server
-    server.close()
 
 
 async def new_key(api: Api, *scopes: str, token: str = API_KEY, **fields: Any) -> Any:

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -31,13 +30,6 @@ from broker.store.redis import RedisStore
 from broker.tokens import TokenAuthority, TokenVerifier
 from tests.support.broker_farm import node_key
 from tests.support.broker_server import API_KEY, Agent, Api, running_broker
-from tests.support.redis_server import RedisServer
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[Api]:
-    async with running_broker() as api:
-        yield api
 
 
 @pytest.fixture
@@ -46,14 +38,6 @@ async def fleet(api: Api) -> tuple[Agent, Agent]:
     agents = await api.node(), await api.edge()
     await api.ok("POST", "/v1/rooms", {"room": "demo"})
     return agents
-
-
-@pytest.fixture
-def redis_server() -> Iterator[RedisServer]:
-    server = RedisServer()
-    server.start()
-    yield server
-    server.close()
 
 
 async def until(condition, limit_s: float = 10.0):

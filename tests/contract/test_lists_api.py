@@ -6,13 +6,7 @@ import pytest
 
 from broker.protocol import ParticipantQuery, PutSession, Role, RoomCreate, RoomQuery, SessionQuery, ViewerConnected
 from client_demo.headless.api import BrokerClient
-from tests.support.broker_server import API_KEY, Api, running_broker
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[Api]:
-    async with running_broker() as api:
-        yield api
+from tests.support.broker_server import API_KEY, Api
 
 
 @pytest.fixture

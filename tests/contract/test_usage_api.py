@@ -1,7 +1,6 @@
 """`GET /v1/usage`: sums by day and room, filters that are checked, and nothing forgotten when a broker restarts."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -9,20 +8,6 @@ from broker.core import metering
 from client_demo.headless.api import BrokerClient
 from tests.support.broker_server import API_KEY, Api, running_broker
 from tests.support.redis_server import RedisServer
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[Api]:
-    async with running_broker() as api:
-        yield api
-
-
-@pytest.fixture
-def redis_server() -> Iterator[RedisServer]:
-    server = RedisServer()
-    server.start()
-    yield server
-    server.close()
 
 
 async def used(api: Api, query: str = "") -> dict:
