@@ -69,7 +69,7 @@ def show_participant(state: State, session: SessionRecord) -> Participant:
         node=state.views[session.view].node,
         joined_at=session.joined_at,
         publishes=session.publishes,
-        report=session.report,
+        report=state.telemetry.report(session.session),
         usage=session.totals.usage(),
         quality=experienced_quality(state, session),
     )

@@ -6,7 +6,7 @@ answering each `Claim`, before the next event. A method that raises `Refusal` ha
 
 from collections.abc import Iterable, Sequence
 
-from broker.core import fleet, metering, publishing, revision, rooms, sessions, starts, views, waiting
+from broker.core import fleet, lines, metering, publishing, revision, rooms, sessions, starts, views, waiting
 from broker.core.effects import AgentKey, Effect
 from broker.core.policies import BestValue, PlacementPolicy
 from broker.core.refusals import Refusal, RefusalKind
@@ -291,6 +291,8 @@ def _relink(state: State, now: float) -> None:
     state.views = {name: view for name, view in state.views.items() if view.sessions}
     for view in state.views.values():
         views.plan_tree(state, view)
+    for session in state.sessions.values():
+        lines.expect_reports(state, session)
     for room in state.rooms.values():
         room.sessions = {s.session for s in state.sessions.values() if s.room == room.room}
         room.views = {v.view for v in state.views.values() if v.room == room.room}

@@ -35,11 +35,11 @@ from broker.protocol import (
     SourceLost,
     ViewerConnected,
     ViewerGone,
-    ViewerReports,
     ViewFailed,
     ViewHolding,
     ViewStarted,
 )
+from broker.protocol.report_batch import ReportBatch
 
 SELF_INFLICTED = frozenset({EndReason.LEFT})
 """Reasons of `ViewerGone` that end a session at once; all others let the viewer resume."""
@@ -100,6 +100,7 @@ def register_edge(state: State, message: RegisterEdge, now: float) -> None:
     )
     _keep_drain(state, known, edge, now)
     state.edges[edge.edge] = edge
+    state.telemetry.connected(edge.edge)
     state.refresh(edge)
     _reconcile_edge(state, edge, set(message.sessions), now)
     _reconcile_relays(state, edge, set(message.relays))
@@ -197,8 +198,8 @@ def edge_message(state: State, edge: EdgeRecord, message: object, now: float) ->
                 sessions.connected(state, session)
         case ViewerGone():
             _viewer_gone(state, edge, message, now)
-        case ViewerReports():
-            _viewer_reports(state, edge, message)
+        case ReportBatch():
+            state.telemetry.take(edge.edge, message, now)
         case SourceLost():
             view = state.views.get(message.stream)
             if view is not None:
@@ -219,13 +220,6 @@ def _viewer_gone(state: State, edge: EdgeRecord, message: ViewerGone, now: float
         sessions.end(state, session, message.reason)
     else:
         sessions.connection_lost(state, session, EndReason.CONNECTION_LOST, now)
-
-
-def _viewer_reports(state: State, edge: EdgeRecord, message: ViewerReports) -> None:
-    for report in message.reports:
-        session = state.sessions.get(report.session)
-        if session is not None and session.edge == edge.edge:
-            session.report = report
 
 
 # --- Death ----------------------------------------------------------------------------------------------

@@ -6,12 +6,12 @@ is free. The answer is the exact minimum: a region is left out only when nothing
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 
 from msgspec import Struct, structs
 
-from broker.core.policies import LineCost, PlacementPolicy
+from broker.core.policies import LineCost, Measured, PlacementPolicy
 from broker.core.pools import Fit, NodeOffer, NodePools, Region, Wanted
 from broker.core.quality import UNKNOWN_RTT_MS
 from broker.core.refusals import Refusal, RefusalKind
@@ -26,7 +26,8 @@ class PlacementRequest(Struct, frozen=True, kw_only=True):
     """What is to be placed. `milliunits` is 0 when the view is drawn already; `room_node` is where the world lives.
 
     `latency_cap_ms` bounds the round trip from client to node, as far as it is known; `among_edges`, if there are any,
-    are the only edges that may serve.
+    are the only edges that may serve. `region_lines` are lines to be expected to edges of these regions, where `probes`
+    has none.
     """
 
     scene: str
@@ -39,6 +40,7 @@ class PlacementRequest(Struct, frozen=True, kw_only=True):
     among_edges: frozenset[str] | None = None
     publishes: bool = False
     latency_cap_ms: float = math.inf
+    region_lines: Mapping[str, Measured] = {}
 
 
 class Placement(Struct, frozen=True, kw_only=True):
@@ -64,12 +66,14 @@ def search(
         if edge is not None and searching.takes(edge):
             searching.behind(edge, probe)
     assumed = _assumed(probes)
-    if searching.may_gain_by(assumed, edges):
+    expected = request.region_lines
+    if expected or searching.may_gain_by(assumed, edges):
         measured = {probe.edge for probe in probes}
         for vantage in edges.vantages:
-            for edge in vantage.edges.values() if searching.may_gain_by(assumed, vantage) else ():
+            line = expected.get(vantage.name, assumed)
+            for edge in vantage.edges.values() if searching.may_gain_by(line, vantage) else ():
                 if edge.edge not in measured and searching.takes(edge):
-                    searching.behind(edge, assumed)
+                    searching.behind(edge, line)
     if not searching.node:
         raise _explained(request, edges, nodes)
     return Placement(edge=searching.edge, node=searching.node, cost=searching.cost)
@@ -114,12 +118,12 @@ class _Search:
         """Whether this edge has a place and may serve."""
         return edge.viewers < edge.max_viewers and (self._any_edge or _may_serve(self._request, edge))
 
-    def may_gain_by(self, assumed: Probe | None, edges: EdgePools | Vantage) -> bool:
+    def may_gain_by(self, assumed: Measured | None, edges: EdgePools | Vantage) -> bool:
         """Whether a pair with one of these edges, if the client has not measured it, could be better than the best."""
         delay_ms, rest = self._policy.line(assumed, 0.0)
         return edges.least(self._nodes, self._site_points, self._policy, delay_ms) + rest <= self.cost
 
-    def behind(self, edge: ReadyEdge, probe: Probe | None) -> None:
+    def behind(self, edge: ReadyEdge, probe: Measured | None) -> None:
         """Look at the pairs with this edge, unless another edge of its region has a line that is no worse."""
         line = self._policy.line(probe, edge.viewers / edge.max_viewers)
         most_trunk_ms = self._latency_cap_ms - (0.0 if probe is None else probe.rtt_ms)

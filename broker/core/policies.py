@@ -11,7 +11,6 @@ from typing import Protocol
 
 from broker.core.prices import Values
 from broker.core.quality import UNKNOWN_RTT_MS
-from broker.protocol import Probe
 
 SAME_REGION_RTT_MS = 1.0
 OTHER_REGION_RTT_MS = 40.0
@@ -26,6 +25,26 @@ LineCost = tuple[float, float]
 """What a client's line to an edge costs: delay in ms, which a trunk adds to, and the rest in the policy's measure."""
 
 
+class Measured(Protocol):
+    """A line between client and edge, whoever has measured it; `bandwidth_bps` is `None` where it is unknown."""
+
+    @property
+    def rtt_ms(self) -> float:
+        """Round trip."""
+
+    @property
+    def jitter_ms(self) -> float:
+        """Its variation."""
+
+    @property
+    def loss(self) -> float:
+        """Share of packets."""
+
+    @property
+    def bandwidth_bps(self) -> float | None:
+        """What the line takes."""
+
+
 class PlacementPolicy(Protocol):
     """Tells what a candidate costs; the lowest wins, ties by name so that the choice is repeatable."""
 
@@ -33,7 +52,7 @@ class PlacementPolicy(Protocol):
     packs: bool
     """Whether it prefers the fuller node."""
 
-    def line(self, probe: Probe | None, edge_load: float) -> LineCost:
+    def line(self, probe: Measured | None, edge_load: float) -> LineCost:
         """The client's part, for an edge of which this share of places is taken; `None`: it has not measured it."""
 
     def cost(self, line: LineCost, trunk_rtt_ms: float, node_load: float, site_points: float) -> float:
@@ -51,7 +70,7 @@ def trunk_rtt_ms(measured_ms: Mapping[str, float], edge_region: str, node: str, 
     return guessed_trunk_rtt_ms(edge_region, node_region) if known is None else known
 
 
-def line_ms(probe: Probe | None) -> float:
+def line_ms(probe: Measured | None) -> float:
     """Latency between client and edge, with what jitter and loss add to it."""
     if probe is None:
         return UNKNOWN_RTT_MS
@@ -64,7 +83,7 @@ class LowestLatency:
     name = "lowest_latency"
     packs = False
 
-    def line(self, probe: Probe | None, edge_load: float) -> LineCost:
+    def line(self, probe: Measured | None, edge_load: float) -> LineCost:
         """Milliseconds, with load as an equivalent."""
         return (line_ms(probe), LOAD_PENALTY_MS * edge_load**2)
 
@@ -79,7 +98,7 @@ class LeastLoaded:
     name = "least_loaded"
     packs = False
 
-    def line(self, probe: Probe | None, edge_load: float) -> LineCost:
+    def line(self, probe: Measured | None, edge_load: float) -> LineCost:
         """Load first: a whole load ratio weighs ten seconds."""
         return (line_ms(probe), 10_000.0 * edge_load)
 
@@ -94,7 +113,7 @@ class Packed:
     name = "packed"
     packs = True
 
-    def line(self, probe: Probe | None, edge_load: float) -> LineCost:
+    def line(self, probe: Measured | None, edge_load: float) -> LineCost:
         """Latency alone."""
         return (line_ms(probe), 0.0)
 
@@ -115,7 +134,7 @@ class BestValue:
         self._unbearable_ms, self._power = values.model.unbearable_ms, values.model.delay_power
         self._jitter_weight = values.model.jitter_weight
 
-    def line(self, probe: Probe | None, edge_load: float) -> LineCost:
+    def line(self, probe: Measured | None, edge_load: float) -> LineCost:
         """Delay, and points for losses and want of bandwidth; a fuller edge breaks ties."""
         tie = 0.1 * edge_load
         if probe is None:

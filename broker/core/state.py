@@ -21,6 +21,7 @@ from broker.core.prices import Values
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.scaling import Demand
 from broker.core.suspicion import OwnLine, Patience, Words
+from broker.core.telemetry import Telemetry
 from broker.core.tickets import TicketRecord
 from broker.core.ways import EdgeOffer, EdgePools
 from broker.protocol import (
@@ -36,7 +37,6 @@ from broker.protocol import (
     SessionState,
     TicketState,
     Usage,
-    ViewerReport,
 )
 
 MAX_ENDED_REMEMBERED = 4096
@@ -194,7 +194,9 @@ class SessionRecord(Struct, kw_only=True):
     deadline: float | None = None
     deadline_reason: EndReason = EndReason.CONNECT_TIMEOUT
     probes: list[Probe] = []
-    report: ViewerReport | None = None
+    """What the client claims to have measured; `lines` tells what is known."""
+    network: str = ""
+    """The address prefix it comes from, such as `203.0.113.0/24`; empty where that is not known."""
     totals: Totals = field_of(default_factory=Totals)
     """What it has used so far."""
     metered_on: str = ""
@@ -331,6 +333,7 @@ class State:
     usage: dict[str, UsageRecord] = field(default_factory=dict)
     """By day and room, `2026-11-29/hall`."""
     demand: Demand = field(default_factory=Demand)
+    telemetry: Telemetry = field(default_factory=Telemetry)
     metered_at: float | None = None
     usage_persisted_at: float = 0.0
     effects: list[Effect] = field(default_factory=list)

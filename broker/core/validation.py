@@ -24,6 +24,7 @@ def validate_state(state: State) -> None:
     _validate_ledger(state)
     _validate_offers(state)
     _validate_tickets(state)
+    _validate_telemetry(state)
 
 
 def _validate_links(state: State) -> None:
@@ -63,6 +64,11 @@ def _validate_tickets(state: State) -> None:
         _require(len(room.tickets) <= state.settings.max_waiting_in_room, f"too many wait for room {room.room}")
     for session in state.sessions.values():
         _require(session.ticket is None, f"session {session.session} has not spent its ticket")
+
+
+def _validate_telemetry(state: State) -> None:
+    expected, here = state.telemetry.expected(), {s.session for s in state.sessions.values() if s.edge is not None}
+    _require(expected == here, f"reports are expected of {expected}, on edges are {here}")
 
 
 def _validate_view(state: State, view: ViewRecord) -> None:

@@ -13,6 +13,7 @@ from msgspec import structs
 from broker.core import publishing
 from broker.core.cascade import Seat, Standing, plan, reach
 from broker.core.effects import AgentKey, AgentKind, Claim, Release, Send, ViewMoved
+from broker.core.lines import first_bandwidth_bps
 from broker.core.picture import Picture, fit, within_budget
 from broker.core.placement import PlacementRequest, usable_nodes_for
 from broker.core.pools import NodeOffer
@@ -66,7 +67,7 @@ def put_session(state: State, session: SessionRecord) -> None:
         state=session.state,
         publishes=session.publishes,
         token_id=session.token_id,
-        bandwidth_bps=next((probe.bandwidth_bps for probe in session.probes if probe.edge == session.edge), None),
+        bandwidth_bps=first_bandwidth_bps(state, session),
     )
     state.emit(Send(edge_key(session.edge), message))
 

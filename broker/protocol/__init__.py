@@ -4,7 +4,8 @@ Three conversations are defined here, and nothing else in the project may invent
 
 * HTTP bodies of the rooms API (`RoomCreate` ... `Problem`), JSON.
 * The control WebSocket (`/v1/control`) that edges and nodes hold to the broker: they send `AgentMessage`,
-  they receive `BrokerMessage`. One JSON object per text frame, tagged by `type`.
+  they receive `BrokerMessage`. One JSON object per text frame, tagged by `type`. What edges measure of their viewers is
+  a `ReportBatch` in each binary frame.
 * The data channels between a browser and its edge: the browser sends `ClientMessage`, it receives
   `ClientEvent`. One JSON object per message, tagged by `type`.
 
@@ -78,7 +79,6 @@ from broker.protocol.control import (
     TrunkTarget,
     ViewerConnected,
     ViewerGone,
-    ViewerReports,
     ViewFailed,
     ViewHolding,
     ViewStarted,
@@ -337,7 +337,6 @@ __all__ = [
     "ViewerConnected",
     "ViewerGone",
     "ViewerReport",
-    "ViewerReports",
     "Viewport",
     "WaitingDecided",
     "WaitingDecision",

@@ -7,7 +7,6 @@ import msgspec
 from msgspec import Meta
 
 from broker.protocol.fleet import EdgeCapability, EdgeLoad, NodeCapability, NodeLoad
-from broker.protocol.telemetry import ViewerReport
 from broker.protocol.terms import (
     BitsPerSecond,
     Codec,
@@ -99,12 +98,6 @@ class ViewerGone(Tagged, frozen=True):
     reason: EndReason
 
 
-class ViewerReports(Tagged, frozen=True):
-    """All viewers of an edge, once a second."""
-
-    reports: Annotated[list[ViewerReport], Meta(max_length=5000)]
-
-
 class SourceLost(Tagged, frozen=True):
     """From an edge: the edge that fed it `stream` does so no longer, and viewers or other edges wait for it there.
 
@@ -166,7 +159,6 @@ AgentMessage = (
     | ViewFailed
     | ViewerConnected
     | ViewerGone
-    | ViewerReports
     | SourceLost
     | PeerSighted
     | ParticipantChanged

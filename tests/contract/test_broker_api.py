@@ -21,7 +21,6 @@ from broker.protocol import (
     PutWorld,
     ViewerConnected,
     ViewerReport,
-    ViewerReports,
     ViewHolding,
     ViewStarted,
     encode,
@@ -273,7 +272,7 @@ async def test_participants_are_shown_with_state_and_telemetry(api, fleet):
     grant = await api.join()
     view = await node.expect(PutView)
     await edge.send(ViewerConnected(session=grant["session"]))
-    await edge.send(ViewerReports(reports=[ViewerReport(session=grant["session"], rtt_ms=12.5)]))
+    await edge.report(ViewerReport(session=grant["session"], rtt_ms=12.5))
     await node.send(ViewStarted(view=view.view, fence=view.fence))
 
     async def shown():
