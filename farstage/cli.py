@@ -422,6 +422,19 @@ def claims(
     _bench("Claims", measure(ClaimsSettings(seconds, workers, brokers, store_url), _progress), as_json=as_json)
 
 
+@bench_app.command()
+def telemetry(
+    clients: Annotated[int, typer.Option(min=1, max=100_000, help="All of them report once a second.")] = 20_000,
+    seconds: Annotated[float, typer.Option(min=1, max=600, help="Of a span without reports, and of one with.")] = 15.0,
+    as_json: AsJson = False,
+) -> None:
+    """What it costs the broker to hear of each client once a second: the share of a core."""
+    from farstage.bench.telemetry import TelemetrySettings, measure
+
+    logs.configure(LogConfig(level="warning"), "bench")
+    _bench("Telemetry", measure(TelemetrySettings(clients, seconds), _progress), as_json=as_json)
+
+
 def _progress(line: str) -> None:
     errors.print(f"[dim]· {line}[/]")
 
