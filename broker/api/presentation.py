@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from msgspec import UNSET, UnsetType, structs
 
 from broker.api.controller import Controller
+from broker.api.recent_moves import RoomMoved
 from broker.core import waiting
 from broker.core.experience import experienced_quality
 from broker.core.pools import load_ratio
@@ -15,6 +16,7 @@ from broker.protocol import (
     AUDIENCE_SESSION,
     Edge,
     JoinGrant,
+    Move,
     Node,
     Participant,
     ProbeTarget,
@@ -109,6 +111,12 @@ def show_edge(state: State, edge: EdgeRecord, now: float) -> Edge:
         sessions=viewers,
         last_seen_s=max(0.0, now - edge.last_seen),
     )
+
+
+def show_move(moved: RoomMoved) -> Move:
+    """A move of a room's views."""
+    fields = moved._asdict()
+    return Move(at=rfc3339(fields.pop("unix_s")), **fields)
 
 
 def show_ticket(controller: Controller, ticket: TicketRecord, token: str | UnsetType = UNSET) -> WaitingTicket:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from aiohttp import web
 
 from broker import protocol
-from broker.api import api_key_routes, auth, control, fleet, lists, offers, rooms, sessions, usage, waiting
+from broker.api import api_key_routes, auth, control, fleet, lists, offers, regions, rooms, sessions, usage, waiting
 from broker.api.keys import CONTROLLER, SCOPE
 from broker.api.problems import standing_by
 
@@ -214,6 +214,30 @@ ROUTES: tuple[Route, ...] = (
         method="DELETE", path="/v1/edges/{edge}/drain", handler=fleet.cancel_drain, tag="fleet",
         access=Access.OPERATOR, summary="Call an edge's drain off", answer=protocol.Edge, statuses=(404,),
         scope=protocol.Scope.FLEET_WRITE,
+    ),
+    Route(
+        method="GET", path="/v1/regions", handler=regions.list_regions, tag="fleet", access=Access.OPERATOR,
+        summary="Regions: what is in use, what their viewers have of it, what it costs", answer=protocol.RegionList,
+        scope=protocol.Scope.FLEET_READ,
+    ),
+    Route(
+        method="POST", path="/v1/regions/{region}/drain", handler=regions.drain_region, tag="fleet",
+        access=Access.OPERATOR, summary="Drain all nodes and edges of a region", body=protocol.DrainRequest,
+        answer=protocol.Region, statuses=(404,), scope=protocol.Scope.FLEET_WRITE,
+    ),
+    Route(
+        method="DELETE", path="/v1/regions/{region}/drain", handler=regions.cancel_region_drain, tag="fleet",
+        access=Access.OPERATOR, summary="Call a region's drain off", answer=protocol.Region, statuses=(404,),
+        scope=protocol.Scope.FLEET_WRITE,
+    ),
+    Route(
+        method="GET", path="/v1/moves", handler=regions.list_moves, tag="fleet", access=Access.OPERATOR,
+        summary="The last moves of views between nodes", answer=protocol.MoveList, scope=protocol.Scope.FLEET_READ,
+    ),
+    Route(
+        method="GET", path="/v1/networks", handler=regions.list_networks, tag="fleet", access=Access.OPERATOR,
+        summary="What lines from networks to regions have shown", answer=protocol.NetworkList,
+        scope=protocol.Scope.FLEET_READ,
     ),
     Route(
         method="POST", path="/v1/api-keys", handler=api_key_routes.create_key, tag="api keys", access=Access.OPERATOR,

@@ -147,6 +147,17 @@ class Brain:
         fleet.drain(self.state, key, deadline_s, now)
         return self._effects()
 
+    def drain_region(self, region: str, deadline_s: float, now: float) -> list[Effect]:
+        """Empty all nodes and edges of a region. Raises `Refusal`."""
+        fleet.drain_region(self.state, region, deadline_s, now)
+        return self._effects()
+
+    def cancel_region_drain(self, region: str) -> list[Effect]:
+        """Call the drains of a region's nodes and edges off. Raises `Refusal`."""
+        for agent in fleet.agents_of(self.state, region):
+            fleet.cancel_drain(self.state, agent.key)
+        return self._effects()
+
     def cancel_drain(self, key: AgentKey) -> list[Effect]:
         """Call a drain off. Raises `Refusal`."""
         fleet.cancel_drain(self.state, key)

@@ -332,16 +332,35 @@ def _forget(state: State, agent: AgentRecord, now: float) -> None:
 
 def drain(state: State, key: AgentKey, deadline_s: float, now: float) -> None:
     """Give the agent no new work and move what it has; what is left at the deadline is ended."""
-    agent = state.agent(key)
+    _begin_drain(state, state.agent(key), deadline_s, now)
+    advance_drains(state, now)
+
+
+def drain_region(state: State, region: str, deadline_s: float, now: float) -> None:
+    """The same for all nodes and edges of a region at once, so that nothing moves from one to another of them."""
+    for agent in agents_of(state, region):
+        _begin_drain(state, agent, deadline_s, now)
+    advance_drains(state, now)
+
+
+def agents_of(state: State, region: str) -> list[AgentRecord]:
+    """Nodes and edges of a region. Raises `Refusal` where there are none."""
+    agents: list[AgentRecord] = [*state.nodes.values(), *state.edges.values()]
+    found = [agent for agent in agents if agent.region == region]
+    if not found:
+        raise Refusal(RefusalKind.REGION_UNKNOWN, f"no node and no edge has registered from region {region!r}")
+    return found
+
+
+def _begin_drain(state: State, agent: AgentRecord, deadline_s: float, now: float) -> None:
     agent.drain_deadline = now + deadline_s
     agent.departing = False
     if agent.state is not AgentState.LOST:
         agent.state = AgentState.DRAINING
     state.refresh(agent)
-    state.emit(Send(key, Drain(deadline_s=deadline_s)))
+    state.emit(Send(agent.key, Drain(deadline_s=deadline_s)))
     if isinstance(agent, EdgeRecord):
         _replan_over(state, agent)
-    advance_drains(state, now)
 
 
 def cancel_drain(state: State, key: AgentKey) -> None:

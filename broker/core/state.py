@@ -221,7 +221,7 @@ class ViewRecord(Struct, kw_only=True):
     `parents` is the tree by which its frames reach the edges, and `root`, if there is one, the only edge that its node
     feeds. `told` are the edges that each parent was last told to feed, the node under the empty name. `missing` are
     edges that have lost their source, and when they said so. `shown_fence` is the lowest fence edges may show,
-    `highest_fence` the newest ever given for this view.
+    `highest_fence` the newest ever given for this view. `former` is the node that lost it last.
     """
 
     view: str
@@ -230,6 +230,7 @@ class ViewRecord(Struct, kw_only=True):
     wished: Picture
     picture: Picture
     node: str | None = None
+    former: str | None = None
     claimed: int = 0
     fence: int = 0
     shown_fence: int = 0

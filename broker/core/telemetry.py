@@ -130,7 +130,7 @@ class Telemetry:
             self.connected(edge)
         slot = self._slots[session] = self._free.pop() if self._free else self._new_slot()
         self._last[slot] = 0
-        self._samples[slot] = np.nan
+        self._samples[slot] = self._averages[slot] = np.nan
         self._taken_at_s[slot] = -np.inf
         self._count[slot] = 0
         self._feed[slot] = self._feeds[edge].code
@@ -171,7 +171,7 @@ class Telemetry:
         if objection is not None:
             self.refused[objection] += max(1, len(batch.sessions))
             return
-        slots = np.fromiter(map(self._slots.get, batch.sessions, repeat(-1)), np.int64, len(batch.sessions))
+        slots = self._slots_of(batch.sessions)
         kept = self._sound(slots, batch, feed)
         self._put(slots[kept], batch.rows[kept], batch.taken_at_s, now)
 
@@ -234,6 +234,14 @@ class Telemetry:
         values = self._averages[slot].tolist()
         return None if math.isnan(values[0]) else Line(*values)
 
+    def lines(self, sessions: list[str]) -> Samples:
+        """Averages of many: (sessions, METRICS), NaN for what is unknown."""
+        slots = self._slots_of(sessions)
+        averages = np.full((len(slots), len(METRICS)), np.nan, np.float32)
+        here = slots >= 0
+        averages[here] = self._averages[slots[here]]
+        return averages
+
     def high(self, sessions: list[str]) -> Samples:
         """The upper percentile `HIGH` of the viewers' reports, of bandwidth the lower one: (sessions, METRICS), NaN for
         what is unknown."""
@@ -243,8 +251,12 @@ class Telemetry:
         at[:, METRICS.index("bandwidth_bps")] = (np.maximum(known - 1, 0) - at)[:, METRICS.index("bandwidth_bps")]
         return _at(samples, at)
 
+    def _slots_of(self, sessions: list[str]) -> Slots:
+        """-1 for those that are not expected."""
+        return np.fromiter(map(self._slots.get, sessions, repeat(-1)), np.int64, len(sessions))
+
     def _samples_of(self, sessions: list[str]) -> Samples:
-        slots = np.fromiter(map(self._slots.get, sessions, repeat(-1)), np.int64, len(sessions))
+        slots = self._slots_of(sessions)
         samples = np.full((len(slots), len(METRICS), WINDOW), np.nan, np.float32)
         here = slots >= 0
         samples[here] = self._samples[slots[here]]

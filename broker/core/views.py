@@ -314,7 +314,8 @@ def granted(state: State, view: ViewRecord, fence: int) -> None:
     put_feeds(state, view)
     state.persist(view)
     if moved and view.node is not None:
-        state.emit(ViewMoved(view.view, view.node))
+        former = view.previous[-1].node if view.previous else view.former
+        state.emit(ViewMoved(view.view, view.room, view.node, former, is_planned=bool(view.previous)))
         for session in view_sessions(state, view):
             put_session(state, session)
 
@@ -380,6 +381,7 @@ def leave_world(state: State, room: RoomRecord, node: str) -> None:
 
 def lose(state: State, view: ViewRecord, now: float) -> None:
     """The view's node is dead or useless: fence it off and tell the edges to wait."""
+    view.former = view.node
     let_go(state, view)
     search(state, view, now)
     if not view.previous:

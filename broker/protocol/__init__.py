@@ -127,6 +127,7 @@ from broker.protocol.listing import (
     SessionList,
     SessionQuery,
 )
+from broker.protocol.regions import Move, MoveList, Network, NetworkList, Region, RegionList, Spread
 from broker.protocol.rooms import (
     MAX_TOKEN_TTL_S,
     MaxParticipants,
@@ -265,6 +266,10 @@ __all__ = [
     "Metadata",
     "Milliseconds",
     "Mode",
+    "Move",
+    "MoveList",
+    "Network",
+    "NetworkList",
     "Node",
     "NodeCapability",
     "NodeHeartbeat",
@@ -293,6 +298,8 @@ __all__ = [
     "RaiseHand",
     "Ratio",
     "Refused",
+    "Region",
+    "RegionList",
     "RegisterEdge",
     "RegisterNode",
     "Role",
@@ -317,6 +324,7 @@ __all__ = [
     "SessionState",
     "SourceLost",
     "SourceState",
+    "Spread",
     "StageCamera",
     "StageCameraChanged",
     "Tagged",

@@ -20,6 +20,9 @@ from broker.protocol import (
     DrainRequest,
     JoinGrant,
     JoinRequest,
+    Move,
+    MoveList,
+    NetworkList,
     Node,
     NodeList,
     PageQuery,
@@ -29,6 +32,8 @@ from broker.protocol import (
     ParticipantQuery,
     ProbeTargetList,
     Problem,
+    Region,
+    RegionList,
     Room,
     RoomCreate,
     RoomList,
@@ -226,6 +231,27 @@ class BrokerClient:
         wanted = {"from": first_day, "to": last_day, "room": room, "group_by": group_by}
         query = urlencode({name: value for name, value in wanted.items() if value})
         return await self._call("GET", f"/v1/usage?{query}", UsageReport, token=self._api_key)
+
+    async def regions(self) -> list[Region]:
+        """Regions: what is in use, what their viewers have of it, what it costs. Raises `Refused`."""
+        return (await self._call("GET", "/v1/regions", RegionList, token=self._api_key)).regions
+
+    async def drain_region(self, region: str, deadline_s: float) -> Region:
+        """Empty all nodes and edges of a region. Raises `Refused`."""
+        body = DrainRequest(deadline_s=deadline_s)
+        return await self._call("POST", f"/v1/regions/{region}/drain", Region, body=body, token=self._api_key)
+
+    async def cancel_region_drain(self, region: str) -> Region:
+        """Let a region take work again. Raises `Refused`."""
+        return await self._call("DELETE", f"/v1/regions/{region}/drain", Region, token=self._api_key)
+
+    async def moves(self) -> list[Move]:
+        """The last moves of views between nodes, the latest first. Raises `Refused`."""
+        return (await self._call("GET", "/v1/moves", MoveList, token=self._api_key)).moves
+
+    async def networks(self) -> NetworkList:
+        """What lines from networks to regions have shown, and reports that were refused. Raises `Refused`."""
+        return await self._call("GET", "/v1/networks", NetworkList, token=self._api_key)
 
     async def scaling(self) -> Scaling:
         """How many nodes and edges will be wanted shortly. Raises `Refused`."""
