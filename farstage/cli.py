@@ -409,6 +409,19 @@ def failover(
 
 
 @bench_app.command()
+def move(
+    viewers: Annotated[int, typer.Option(min=1, max=1000)] = 6,
+    rounds: Annotated[int, typer.Option(min=1, max=10_000, help="How often a node is drained and called back.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Views go from node to node by plan under their viewers: pictures lost or frozen, and how long a move takes."""
+    from farstage.bench.move import MoveSettings, measure
+
+    logs.configure(LogConfig(level="warning"), "bench")
+    _bench("Planned moves", measure(MoveSettings(viewers, rounds), _progress), as_json=as_json)
+
+
+@bench_app.command()
 def claims(
     seconds: Annotated[float, typer.Option(min=0.5, max=600)] = 5.0,
     workers: Annotated[int, typer.Option(min=1, max=10_000, help="Claims under way at the same time.")] = 32,

@@ -163,6 +163,10 @@ class BrokerClient:
         """Move a node's sessions away. Raises `Refused`."""
         await self._request("POST", f"/v1/nodes/{node}/drain", DrainRequest(deadline_s=deadline_s), self._api_key)
 
+    async def cancel_drain_node(self, node: str) -> None:
+        """Let a node take work again. Raises `Refused`."""
+        await self._request("DELETE", f"/v1/nodes/{node}/drain", None, self._api_key)
+
     async def drain_edge(self, edge: str, deadline_s: float) -> None:
         """Give an edge no new viewers, and no others to feed. Raises `Refused`."""
         await self._request("POST", f"/v1/edges/{edge}/drain", DrainRequest(deadline_s=deadline_s), self._api_key)
