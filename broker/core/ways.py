@@ -33,7 +33,7 @@ class EdgeOffer(Struct, frozen=True, kw_only=True):
 
 
 Way = tuple[float, str, float, Region, float]
-"""From one region to another: what a pair by this way costs at least, but for the rest of a line and what is scarce; the
+"""From one region to another: what a pair by this way costs at least, but for a line's rest and what is scarce; the
 other region's name; the trunk's round trip in ms; the region; what drawing there costs."""
 
 
