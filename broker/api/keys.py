@@ -12,5 +12,6 @@ GUEST_LIMITER: web.AppKey[RateLimiter] = web.AppKey("guest_limiter", RateLimiter
 RESHAPE_LIMITER: web.AppKey[RateLimiter] = web.AppKey("reshape_limiter", RateLimiter)
 PUBLISH_LIMITER: web.AppKey[RateLimiter] = web.AppKey("publish_limiter", RateLimiter)
 TICKET_LIMITER: web.AppKey[RateLimiter] = web.AppKey("ticket_limiter", RateLimiter)
+DATA_LIMITER: web.AppKey[RateLimiter] = web.AppKey("data_limiter", RateLimiter)
 EDGE_HTTP: web.AppKey[aiohttp.ClientSession] = web.AppKey("edge_http", aiohttp.ClientSession)
 TRUSTED_PROXIES: web.AppKey[tuple[Network, ...]] = web.AppKey("trusted_proxies", tuple)
