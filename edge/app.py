@@ -27,6 +27,7 @@ from broker.protocol import (
     PutRelay,
     PutSession,
     RegisterEdge,
+    TellViewers,
 )
 from broker.tokens import TokenRefused, TokenVerifier
 from edge.engine import MediaEngine
@@ -204,6 +205,8 @@ class EdgeProcess:
                 self.hub.put_session(command)
             case DropSession():
                 await self.hub.drop_session(command)
+            case TellViewers():
+                self.hub.tell_viewers(command)
             case PutRelay():
                 self.hub.put_relay(command)
             case Drain():

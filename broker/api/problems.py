@@ -22,6 +22,7 @@ _REFUSAL_STATUS: dict[RefusalKind, tuple[int, str]] = {
     RefusalKind.TICKET_ENDED: (410, "The ticket has ended"),
     RefusalKind.TOO_MANY_ROOMS: (503, "Too many rooms"),
     RefusalKind.PARTICIPANT_UNKNOWN: (404, "No such participant"),
+    RefusalKind.NOT_MOVABLE: (409, "The participant cannot be moved there"),
     RefusalKind.SESSION_UNKNOWN: (404, "No such session"),
     RefusalKind.SESSION_ENDED: (410, "The session has ended"),
     RefusalKind.NO_STAGE: (409, "The room has no stage"),

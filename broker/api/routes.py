@@ -7,7 +7,7 @@ from enum import StrEnum
 from aiohttp import web
 
 from broker import protocol
-from broker.api import api_key_routes, auth, control, fleet, lists, offers, rooms, sessions, usage, waiting
+from broker.api import api_key_routes, auth, control, fleet, lists, moderation, offers, rooms, sessions, usage, waiting
 from broker.api.keys import CONTROLLER, SCOPE
 from broker.api.problems import standing_by
 
@@ -112,6 +112,21 @@ ROUTES: tuple[Route, ...] = (
         method="POST", path="/v1/rooms/{room}/join", handler=sessions.join, tag="sessions", access=Access.JOIN_TOKEN,
         summary="Join a room: place a session", body=protocol.JoinRequest, answer=protocol.JoinGrant, status=201,
         statuses=(404, 409, 423, 429, 503), accepted=protocol.WaitingTicket,
+    ),
+    Route(
+        method="POST", path="/v1/rooms/{room}/participants/{participant}/move", handler=moderation.move_participant,
+        tag="participants", access=Access.OPERATOR, summary="Send a participant to another room",
+        body=protocol.MoveRequest, answer=protocol.MoveStarted, status=202, statuses=(404, 409, 503),
+    ),
+    Route(
+        method="POST", path="/v1/rooms/{room}/mute", handler=moderation.mute_all, tag="participants",
+        access=Access.MODERATOR, summary="Mute everybody but some", body=protocol.MuteAll,
+        answer=protocol.MutedParticipants, statuses=(404,),
+    ),
+    Route(
+        method="POST", path="/v1/rooms/{room}/data", handler=moderation.send_data, tag="participants",
+        access=Access.MODERATOR, summary="Hand text to the clients of a room, or to some", body=protocol.DataMessage,
+        answer=protocol.DataSent, statuses=(404, 429),
     ),
     Route(
         method="PUT", path="/v1/rooms/{room}/lock", handler=waiting.lock_room, tag="waiting", access=Access.MODERATOR,

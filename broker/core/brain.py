@@ -6,7 +6,19 @@ answering each `Claim`, before the next event. A method that raises `Refusal` ha
 
 from collections.abc import Iterable, Sequence
 
-from broker.core import fleet, metering, publishing, revision, rooms, sessions, starts, views, waiting
+from broker.core import (
+    fleet,
+    metering,
+    moderation,
+    moving,
+    publishing,
+    revision,
+    rooms,
+    sessions,
+    starts,
+    views,
+    waiting,
+)
 from broker.core.effects import AgentKey, Effect
 from broker.core.policies import BestValue, PlacementPolicy
 from broker.core.refusals import Refusal, RefusalKind
@@ -29,10 +41,13 @@ from broker.core.tickets import TicketRecord
 from broker.protocol import (
     AgentState,
     EndReason,
+    MuteAll,
     ParticipantPatch,
     Probe,
     RegisterEdge,
     RegisterNode,
+    Role,
+    RoomData,
     RoomPatch,
     SessionState,
     TicketState,
@@ -93,6 +108,29 @@ class Brain:
     def decide(self, room: str, tickets: Sequence[str] | None, now: float, *, admitted: bool) -> list[Effect]:
         """Let these in, or send them away; `None` is everybody who waits. Raises `Refusal`."""
         waiting.decide(self.state, self.state.room(room), tickets, now, admitted=admitted)
+        return self._effects()
+
+    def mute_all(self, room: str, body: MuteAll) -> tuple[list[Effect], int]:
+        """Mute (or unmute) everybody but some; the effects, and how many it changed. Raises `Refusal`."""
+        count = moderation.mute_all(
+            self.state,
+            self.state.room(room),
+            muted=body.muted,
+            roles=body.except_roles,
+            participants=body.except_participants,
+        )
+        return self._effects(), count
+
+    def send_data(
+        self, room: str, data: RoomData, to: Sequence[str] | None, roles: Sequence[Role] | None
+    ) -> tuple[list[Effect], int]:
+        """Hand data to clients of a room; the effects, and to how many it goes. Raises `Refusal`."""
+        count = moderation.send_data(self.state, self.state.room(room), data, to, roles)
+        return self._effects(), count
+
+    def move(self, session: str, to: str, token: str, token_id: str, now: float) -> list[Effect]:
+        """Send a participant to another room, where they join with `token`. Raises `Refusal`."""
+        moving.begin(self.state, self.state.session(session), to, token, token_id, now)
         return self._effects()
 
     def resume(self, session: str, probes: Sequence[Probe], now: float) -> list[Effect]:
@@ -220,6 +258,7 @@ class Brain:
             if session.session in state.sessions:
                 sessions.end(state, session, session.deadline_reason)
         waiting.expire(state, now)
+        moving.expire(state, now)
         rooms.close_empty(state, now)
         if state.demand.is_due(now):
             drawn = sum(view.claimed for view in state.views.values() if view.node is not None)

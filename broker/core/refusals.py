@@ -18,6 +18,7 @@ class RefusalKind(StrEnum):
     TICKET_ENDED = "ticket-ended"
     TOO_MANY_ROOMS = "too-many-rooms"
     PARTICIPANT_UNKNOWN = "participant-unknown"
+    NOT_MOVABLE = "not-movable"
     SESSION_UNKNOWN = "session-unknown"
     SESSION_ENDED = "session-ended"
     NO_STAGE = "no-stage"

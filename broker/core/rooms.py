@@ -2,7 +2,7 @@
 
 from msgspec import UNSET
 
-from broker.core import sessions, views, waiting
+from broker.core import moving, sessions, views, waiting
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.state import RoomRecord, SessionRecord, State
 from broker.protocol import EndReason, ParticipantPatch, RoomPatch
@@ -60,6 +60,7 @@ def close(state: State, name: str) -> None:
     for session in views.room_sessions(state, room):
         sessions.end(state, session, EndReason.ROOM_CLOSED)
     waiting.send_all_away(state, room)
+    moving.room_closed(state, room)
     del state.rooms[name]
     state.persist(room)
 

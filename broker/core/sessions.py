@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct, structs
 
-from broker.core import publishing, views, waiting
+from broker.core import moving, publishing, views, waiting
 from broker.core.effects import Claim, JoinPlaced, JoinRefused, Release, Send, SessionEnded
 from broker.core.picture import (
     CodecChoice,
@@ -61,8 +61,10 @@ class Join(Struct, frozen=True, kw_only=True):
 def join(state: State, request: Join, now: float) -> None:
     """Begin a session. Raises `Refusal` when it cannot be; later trouble comes as `JoinRefused`."""
     room = state.room(request.room)
-    ticket = None if request.publishes else waiting.require_entry(state, room, request.role, request.ticket)
-    if len(room.sessions) >= room.max_participants:
+    move = moving.expected(state, room, request.token_id)
+    passes = request.publishes or move is not None
+    ticket = None if passes else waiting.require_entry(state, room, request.role, request.ticket)
+    if moving.places_left(state, room, besides=request.token_id) <= 0:
         raise Refusal(
             RefusalKind.ROOM_FULL,
             f"room {room.room!r} holds {room.max_participants} participants and is full",
@@ -73,6 +75,8 @@ def join(state: State, request: Join, now: float) -> None:
     view, is_new = _view_for(state, room, request)
     session = _session_for(state, room, request, view, now)
     placement = _choose(state, room, session, view, frozenset())
+    if move is not None and (former := state.sessions.get(move.session)) is not None:
+        session.muted = former.muted
     if ticket is not None:
         ticket.session = session.session
     if is_new:
@@ -266,6 +270,7 @@ def _admit(state: State, session: SessionRecord) -> None:
         views.put_participant(state, state.rooms[session.room], session)
     views.put_session(state, session)
     waiting.redeemed(state, session)
+    moving.arrived(state, session)
     state.persist(session)
     state.emit(JoinPlaced(session.session))
 

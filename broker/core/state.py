@@ -14,6 +14,7 @@ from msgspec import field as field_of
 from broker.core.cascade import Limits, Parents
 from broker.core.effects import AgentKey, AgentKind, Collection, Effect, Persist
 from broker.core.ledger import Ledger
+from broker.core.moves import MoveRecord
 from broker.core.picture import Picture, PictureLadder, PictureLimits
 from broker.core.policies import BestValue, PlacementPolicy
 from broker.core.pools import NodeOffer, NodePools
@@ -81,6 +82,8 @@ class CoreSettings:
     """How long anybody may wait: stops a client from polling for ever."""
     admitted_for_s: float = 60.0
     """How long one who was let in may take to come."""
+    move_within_s: float = 30.0
+    """How long a place is kept for one who was sent to another room."""
     max_waiting_in_room: int = 500
     """Stops guests from filling one room's list beyond what a host could go through."""
     max_waiting: int = 20_000
@@ -327,6 +330,8 @@ class State:
     """Of everybody before the door of a room, in order of coming."""
     ended_tickets: OrderedDict[str, TicketState] = field(default_factory=OrderedDict)
     """How tickets that are gone ended; bounded."""
+    moves: dict[str, MoveRecord] = field(default_factory=dict)
+    """Who is on the way to another room, by the join token they come with."""
     last_tick: float | None = None
     usage: dict[str, UsageRecord] = field(default_factory=dict)
     """By day and room, `2026-11-29/hall`."""

@@ -5,6 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from broker.protocol.moderation import DataText
 from broker.protocol.telemetry import DecodeStatistics
 from broker.protocol.terms import (
     Angle,
@@ -165,6 +166,22 @@ class Ended(Tagged, frozen=True):
     reason: EndReason
 
 
+class RoomData(Tagged, frozen=True):
+    """Text that a host (`sender`), or an operator (`sender` absent), sends to the clients of the room."""
+
+    topic: Identifier
+    text: DataText
+    sender: Identifier | None = None
+
+
+class MoveTo(Tagged, frozen=True):
+    """Join `room` with `token` within `within_s` seconds; this session ends by itself (`moved`) when that is done."""
+
+    room: Identifier
+    token: str
+    within_s: float
+
+
 ClientEvent = (
     Roster
     | RosterJoined
@@ -175,6 +192,8 @@ ClientEvent = (
     | Pong
     | SourceState
     | Refused
+    | RoomData
+    | MoveTo
     | Ended
 )
 

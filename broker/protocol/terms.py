@@ -88,6 +88,7 @@ class EndReason(StrEnum):
 
     LEFT = "left"
     REMOVED = "removed"
+    MOVED = "moved"
     ROOM_CLOSED = "room_closed"
     CONNECT_TIMEOUT = "connect_timeout"
     CONNECTION_LOST = "connection_lost"

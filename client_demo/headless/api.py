@@ -17,9 +17,15 @@ from broker.protocol import (
     ApiKeyCreate,
     ApiKeyGrant,
     ApiKeyList,
+    DataMessage,
+    DataSent,
     DrainRequest,
     JoinGrant,
     JoinRequest,
+    MoveRequest,
+    MoveStarted,
+    MuteAll,
+    MutedParticipants,
     Node,
     NodeList,
     PageQuery,
@@ -56,6 +62,7 @@ ALL_ROOMS = RoomQuery(limit=MAX_PAGE)
 ALL_PARTICIPANTS = ParticipantQuery(limit=MAX_PAGE)
 ALL_SESSIONS = SessionQuery(limit=MAX_PAGE)
 ALL_WAITING = WaitingQuery(limit=MAX_PAGE)
+MUTE_GUESTS = MuteAll()
 MAX_HELD_POLL_S = REQUEST_TIMEOUT_S / 2
 _T = TypeVar("_T")
 _Asked = TypeVar("_Asked", bound=PageQuery)
@@ -252,6 +259,21 @@ class BrokerClient:
         body = WaitingDecision(tickets=UNSET if tickets is None else list(tickets))
         path = f"/v1/rooms/{room}/waiting/{how}"
         return (await self._call("POST", path, WaitingDecided, body=body, token=self._api_key)).tickets
+
+    async def mute_all(self, room: str, request: MuteAll = MUTE_GUESTS) -> int:
+        """Mute (or unmute) everybody but some; how many it changed. Raises `Refused`."""
+        path = f"/v1/rooms/{room}/mute"
+        return (await self._call("POST", path, MutedParticipants, body=request, token=self._api_key)).changed
+
+    async def send_data(self, room: str, message: DataMessage) -> int:
+        """Hand text to the clients of a room, or to some; to how many. Raises `Refused`."""
+        path = f"/v1/rooms/{room}/data"
+        return (await self._call("POST", path, DataSent, body=message, token=self._api_key)).participants
+
+    async def move(self, room: str, participant: str, to: str) -> MoveStarted:
+        """Send a participant to another room; undo it by moving them back. Raises `Refused`."""
+        path = f"/v1/rooms/{room}/participants/{participant}/move"
+        return await self._call("POST", path, MoveStarted, body=MoveRequest(to=to), token=self._api_key)
 
     async def patch_room(self, room: str, change: RoomPatch) -> Room:
         """Change a room. Raises `Refused`."""

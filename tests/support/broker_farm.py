@@ -164,6 +164,7 @@ class Farm:
         *,
         publishes: bool = False,
         ticket: str | None = None,
+        token_id: str | None = None,
     ) -> SessionRecord:
         self._joins += 1
         request = Join(
@@ -178,7 +179,7 @@ class Farm:
             probes=probes,
             codecs=codecs,
             viewport=viewport,
-            token_id=f"t{self._joins}",
+            token_id=token_id or f"t{self._joins}",
             publishes=publishes,
             ticket=ticket,
         )

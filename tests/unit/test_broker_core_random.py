@@ -15,6 +15,7 @@ from broker.protocol import (
     DrainRequested,
     EndReason,
     Mode,
+    MuteAll,
     Probe,
     Role,
     RoomPatch,
@@ -93,6 +94,25 @@ class BrokerMachine(RuleBasedStateMachine):
                 self.farm.join(ticket.room, ticket=ticket.ticket)
                 assert ticket.state is TicketState.JOINED
             self.farm.refuse_pools = []
+
+    @rule(room=st.sampled_from(sorted(ROOMS)), muted=st.booleans())
+    def all_are_muted(self, room, muted):
+        effects, count = self.farm.brain.mute_all(room, MuteAll(muted=muted, except_roles=()))
+        self.farm.carry_out(effects)
+        assert all(s.muted is muted for s in self.farm.state.sessions.values() if s.room == room)
+        assert count <= len(self.farm.state.rooms[room].sessions)
+
+    @precondition(lambda self: self.farm.state.sessions)
+    @rule(data=st.data(), to=st.sampled_from(sorted(ROOMS)), comes=st.booleans(), number=st.integers(0, 10**9))
+    def someone_moves(self, data, to, comes, number):
+        session = self.farm.state.sessions[self.pick(data, self.farm.state.sessions)]
+        token_id = f"move{number}"
+        with contextlib.suppress(Refusal):
+            self.farm.carry_out(self.farm.brain.move(session.session, to, "token", token_id, self.farm.now))
+            if comes:
+                moved = self.farm.join(to, token_id=token_id)
+                assert session.session not in self.farm.state.sessions
+                assert (moved.room, moved.muted) == (to, session.muted)
 
     def pick(self, data, things: dict):
         return data.draw(st.sampled_from(sorted(things)))
@@ -191,6 +211,7 @@ class BrokerMachine(RuleBasedStateMachine):
         assert not self.farm.state.sessions
         self.farm.wait(40)
         assert not self.farm.state.tickets
+        assert not self.farm.state.moves
         assert not list(self.farm.state.ledger.entries())
 
 

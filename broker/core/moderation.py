@@ -1,0 +1,59 @@
+"""What hosts and operators do to a whole room: mute everybody, send data to the clients."""
+
+from collections.abc import Collection, Sequence
+
+from broker.core import views
+from broker.core.effects import Send
+from broker.core.refusals import Refusal, RefusalKind
+from broker.core.state import RoomRecord, SessionRecord, State
+from broker.protocol import Role, RoomData, TellViewers
+
+
+def mute_all(
+    state: State, room: RoomRecord, *, muted: bool, roles: Collection[Role], participants: Collection[str]
+) -> int:
+    """Mute (or unmute) everybody but these roles and participants; how many this changed."""
+    changed = [
+        session
+        for session in views.room_sessions(state, room)
+        if session.muted is not muted and session.role not in roles and session.participant not in participants
+    ]
+    for session in changed:
+        session.muted = muted
+        views.put_participant(state, room, session)
+        views.put_session(state, session)
+        state.persist(session)
+    return len(changed)
+
+
+def audience(
+    state: State, room: RoomRecord, to: Sequence[str] | None, roles: Collection[Role] | None
+) -> list[SessionRecord]:
+    """The connected viewers of these names and roles; `None` is everybody.
+
+    Raises `Refusal` if somebody named is not in the room.
+    """
+    sessions = views.room_sessions(state, room)
+    if missing := sorted(set(to or ()) - {session.participant for session in sessions}):
+        raise Refusal(RefusalKind.PARTICIPANT_UNKNOWN, f"room {room.room!r} has no participant {missing[0]!r}")
+    return [
+        session
+        for session in sessions
+        if session.connected
+        and not session.publishes
+        and (to is None or session.participant in to)
+        and (roles is None or session.role in roles)
+    ]
+
+
+def send_data(
+    state: State, room: RoomRecord, data: RoomData, to: Sequence[str] | None, roles: Collection[Role] | None
+) -> int:
+    """Have the edges hand `data` to these clients, one message an edge; to how many. Raises `Refusal`."""
+    sessions = audience(state, room, to, roles)
+    wanted = [] if roles is None else sorted(roles)
+    for edge in sorted({session.edge for session in sessions if session.edge is not None}):
+        named = None if to is None else [session.session for session in sessions if session.edge == edge]
+        message = TellViewers(room=room.room, sessions=named, roles=wanted, event=data)
+        state.emit(Send(views.edge_key(edge), message))
+    return len(sessions)

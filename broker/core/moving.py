@@ -1,0 +1,74 @@
+"""Moving a participant to another room: a place is kept there first, and the old session ends when the new one stands.
+
+So a move that comes to nothing (the farm is full, the client is gone) leaves the participant where they are, and the
+place kept is free again after a while. To undo a move is to move back.
+"""
+
+from broker.core import sessions, views
+from broker.core.effects import Send
+from broker.core.moves import MoveRecord
+from broker.core.placement import RETRY_WHEN_FULL_S
+from broker.core.refusals import Refusal, RefusalKind
+from broker.core.state import RoomRecord, SessionRecord, State
+from broker.protocol import EndReason, MoveTo, TellViewers
+
+
+def begin(state: State, session: SessionRecord, to: str, token: str, token_id: str, now: float) -> None:
+    """Keep a place and tell the client to come there with `token`. Raises `Refusal`."""
+    target = state.room(to)
+    _require_movable(state, session, target)
+    if places_left(state, target) <= 0:
+        detail = f"room {to!r} holds {target.max_participants} participants and is full"
+        raise Refusal(RefusalKind.ROOM_FULL, detail, RETRY_WHEN_FULL_S)
+    keep_s = state.settings.move_within_s
+    state.moves[token_id] = MoveRecord(
+        token_id=token_id, session=session.session, room=session.room, to=to, expires_at=now + keep_s
+    )
+    event = MoveTo(room=to, token=token, within_s=keep_s)
+    message = TellViewers(room=session.room, sessions=[session.session], event=event)
+    state.emit(Send(views.edge_key(str(session.edge)), message))
+
+
+def _require_movable(state: State, session: SessionRecord, target: RoomRecord) -> None:
+    why = ""
+    if target.room == session.room:
+        why = "is in that room already"
+    elif session.publishes:
+        why = "publishes: an encoder cannot be told to go elsewhere"
+    elif not session.connected:
+        why = "is not connected and cannot be told"
+    elif any(move.session == session.session for move in state.moves.values()):
+        why = "is being moved already"
+    if why:
+        raise Refusal(RefusalKind.NOT_MOVABLE, f"participant {session.participant!r} {why}")
+
+
+def places_left(state: State, room: RoomRecord, *, besides: str | None = None) -> int:
+    """How many more may come, without the places kept for others than the bearer of token `besides`."""
+    kept = sum(move.to == room.room and move.token_id != besides for move in state.moves.values())
+    return room.max_participants - len(room.sessions) - kept
+
+
+def expected(state: State, room: RoomRecord, token_id: str | None) -> MoveRecord | None:
+    """The move by which the bearer of a join token comes here, if there is one."""
+    move = state.moves.get(token_id) if token_id is not None else None
+    return move if move is not None and move.to == room.room else None
+
+
+def arrived(state: State, session: SessionRecord) -> None:
+    """The session is placed; if its participant was moved here, the one they had before ends."""
+    if expected(state, state.rooms[session.room], session.token_id) is None:
+        return
+    move = state.moves.pop(str(session.token_id))
+    if (former := state.sessions.get(move.session)) is not None:
+        sessions.end(state, former, EndReason.MOVED)
+
+
+def expire(state: State, now: float) -> None:
+    """Give up the places of those who did not come."""
+    state.moves = {name: move for name, move in state.moves.items() if now < move.expires_at}
+
+
+def room_closed(state: State, room: RoomRecord) -> None:
+    """Nobody comes here any more."""
+    state.moves = {name: move for name, move in state.moves.items() if move.to != room.room}
