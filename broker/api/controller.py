@@ -44,6 +44,7 @@ from broker.core.effects import (
     TicketChanged,
     ViewMoved,
 )
+from broker.core.moves import MoveRecord
 from broker.core.policies import policy_named
 from broker.core.refusals import Refusal
 from broker.core.reoptimisation import solve
@@ -313,7 +314,7 @@ class Controller:
     def _record(self, collection: str, key: str) -> bytes | None:
         """The record as JSON, without the sets that `Brain.restore` derives again."""
         state = self.brain.state
-        record: RoomRecord | SessionRecord | ViewRecord | UsageRecord | TicketRecord | None
+        record: RoomRecord | SessionRecord | ViewRecord | UsageRecord | TicketRecord | MoveRecord | None
         match Collection(collection):
             case Collection.ROOMS:
                 room = state.rooms.get(key)
@@ -327,6 +328,8 @@ class Controller:
                 record = state.usage.get(key)
             case Collection.TICKETS:
                 record = state.tickets.get(key)
+            case Collection.MOVES:
+                record = state.moves.get(key)
         return None if record is None else msgspec.json.encode(record)
 
     def _mark_everything_dirty(self) -> None:
@@ -336,9 +339,10 @@ class Controller:
         self._dirty |= {(Collection.SESSIONS.value, name) for name in state.sessions}
         self._dirty |= {(Collection.VIEWS.value, name) for name in state.views}
         self._dirty |= {(Collection.USAGE.value, name) for name in state.usage}
+        self._dirty |= {(Collection.TICKETS.value, name) for name in state.tickets}
+        self._dirty |= {(Collection.MOVES.value, name) for name in state.moves}
         for part in self._parts:
             part.mark_all()
-        self._dirty |= {(Collection.TICKETS.value, name) for name in state.tickets}
 
     async def probe_store(self) -> None:
         """Find out whether the store answers; the first time, take over what it holds; later, catch up."""
@@ -397,6 +401,7 @@ class Controller:
         usage = await self._store.load(Collection.USAGE.value)
         sessions = await self._store.load(Collection.SESSIONS.value)
         tickets = await self._store.load(Collection.TICKETS.value)
+        moves = await self._store.load(Collection.MOVES.value)
         agents = await self._store.agents(self.unix_now())
         beside = [(part, await self._store.load(part.collection)) for part in self._parts]
         async with self._lock:
@@ -410,6 +415,7 @@ class Controller:
                 self.now(),
                 [msgspec.json.decode(raw, type=TicketRecord) for raw in tickets.values()],
                 [msgspec.json.decode(raw, type=UsageRecord) for raw in usage.values()],
+                [msgspec.json.decode(raw, type=MoveRecord) for raw in moves.values()],
             )
             self.restored = True
         log.info("state taken over from the store", rooms=len(rooms), sessions=len(sessions), agents=len(agents))

@@ -116,17 +116,18 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="POST", path="/v1/rooms/{room}/participants/{participant}/move", handler=moderation.move_participant,
         tag="participants", access=Access.OPERATOR, summary="Send a participant to another room",
-        body=protocol.MoveRequest, answer=protocol.MoveStarted, status=202, statuses=(404, 409, 503),
+        body=protocol.MoveRequest, answer=protocol.MoveStarted, status=202, statuses=(404, 409, 423, 503),
+        scope=protocol.Scope.PARTICIPANTS_WRITE,
     ),
     Route(
         method="POST", path="/v1/rooms/{room}/mute", handler=moderation.mute_all, tag="participants",
-        access=Access.MODERATOR, summary="Mute everybody but some", body=protocol.MuteAll,
-        answer=protocol.MutedParticipants, statuses=(404,),
+        access=Access.MODERATOR, summary="Mute everybody, or some roles", body=protocol.MuteAll,
+        answer=protocol.MutedParticipants, statuses=(404,), scope=protocol.Scope.PARTICIPANTS_WRITE,
     ),
     Route(
         method="POST", path="/v1/rooms/{room}/data", handler=moderation.send_data, tag="participants",
-        access=Access.MODERATOR, summary="Hand text to the clients of a room, or to some", body=protocol.DataMessage,
-        answer=protocol.DataSent, statuses=(404, 429),
+        access=Access.MODERATOR, summary="Hand data to the clients of a room, or to some", body=protocol.DataMessage,
+        answer=protocol.DataSent, statuses=(404, 429), scope=protocol.Scope.PARTICIPANTS_WRITE,
     ),
     Route(
         method="PUT", path="/v1/rooms/{room}/lock", handler=waiting.lock_room, tag="waiting", access=Access.MODERATOR,

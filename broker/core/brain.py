@@ -20,6 +20,7 @@ from broker.core import (
     waiting,
 )
 from broker.core.effects import AgentKey, Effect
+from broker.core.moves import MoveRecord
 from broker.core.policies import BestValue, PlacementPolicy
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.reoptimisation import Move, Problem
@@ -112,13 +113,7 @@ class Brain:
 
     def mute_all(self, room: str, body: MuteAll) -> tuple[list[Effect], int]:
         """Mute (or unmute) everybody but some; the effects, and how many it changed. Raises `Refusal`."""
-        count = moderation.mute_all(
-            self.state,
-            self.state.room(room),
-            muted=body.muted,
-            roles=body.except_roles,
-            participants=body.except_participants,
-        )
+        count = moderation.mute_all(self.state, self.state.room(room), body)
         return self._effects(), count
 
     def send_data(
@@ -275,6 +270,7 @@ class Brain:
         now: float,
         tickets: Iterable[TicketRecord] = (),
         usage: Iterable[UsageRecord] = (),
+        moves: Iterable[MoveRecord] = (),
     ) -> None:
         """Take over what an earlier broker left in the store; agents get a longer grace to come back."""
         state = self.state
@@ -288,6 +284,7 @@ class Brain:
             _restore_agent(state, agent, now)
         _relink(state, now)
         waiting.restore(state, tickets, now)
+        moving.restore(state, moves, now)
 
 
 def _restore_session(state: State, session: SessionRecord, now: float) -> None:

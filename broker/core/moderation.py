@@ -6,24 +6,26 @@ from broker.core import views
 from broker.core.effects import Send
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.state import RoomRecord, SessionRecord, State
-from broker.protocol import Role, RoomData, TellViewers
+from broker.protocol import MuteAll, Role, RoomData, TellViewers
 
 
-def mute_all(
-    state: State, room: RoomRecord, *, muted: bool, roles: Collection[Role], participants: Collection[str]
-) -> int:
-    """Mute (or unmute) everybody but these roles and participants; how many this changed."""
-    changed = [
-        session
-        for session in views.room_sessions(state, room)
-        if session.muted is not muted and session.role not in roles and session.participant not in participants
-    ]
+def mute_all(state: State, room: RoomRecord, body: MuteAll) -> int:
+    """Mute (or unmute) everybody but those excepted; how many this changed."""
+    changed = [session for session in views.room_sessions(state, room) if _is_changed(session, body)]
     for session in changed:
-        session.muted = muted
+        session.muted = body.muted
         views.put_participant(state, room, session)
         views.put_session(state, session)
         state.persist(session)
     return len(changed)
+
+
+def _is_changed(session: SessionRecord, body: MuteAll) -> bool:
+    return (
+        session.muted is not body.muted
+        and session.role in body.roles
+        and session.participant not in body.except_participants
+    )
 
 
 def audience(
@@ -51,7 +53,7 @@ def send_data(
 ) -> int:
     """Have the edges hand `data` to these clients, one message an edge; to how many. Raises `Refusal`."""
     sessions = audience(state, room, to, roles)
-    wanted = [] if roles is None else sorted(roles)
+    wanted = [] if roles is None else sorted(set(roles))
     for edge in sorted({session.edge for session in sessions if session.edge is not None}):
         named = None if to is None else [session.session for session in sessions if session.edge == edge]
         message = TellViewers(room=room.room, sessions=named, roles=wanted, event=data)

@@ -2,12 +2,15 @@
 
 from msgspec import Struct
 
+from broker.protocol import Role
 
-class MoveRecord(Struct, frozen=True, kw_only=True):
+
+class MoveRecord(Struct, kw_only=True):
     """A place kept in room `to` for the bearer of a join token until `expires_at`, monotonic seconds."""
 
     token_id: str
     session: str
     room: str
     to: str
+    role: Role
     expires_at: float

@@ -1,10 +1,13 @@
 """Moving a participant to another room: a place is kept there first, and the old session ends when the new one stands.
 
 So a move that comes to nothing (the farm is full, the client is gone) leaves the participant where they are, and the
-place kept is free again after a while. To undo a move is to move back.
+place kept is free again after a while. To undo a move is to move back. Who is moved passes a waiting room, as an
+operator has decided; a locked room takes hosts only, as ever. Kept places are stored, so they outlive the broker.
 """
 
-from broker.core import sessions, views
+from collections.abc import Iterable
+
+from broker.core import sessions, views, waiting
 from broker.core.effects import Send
 from broker.core.moves import MoveRecord
 from broker.core.placement import RETRY_WHEN_FULL_S
@@ -17,13 +20,19 @@ def begin(state: State, session: SessionRecord, to: str, token: str, token_id: s
     """Keep a place and tell the client to come there with `token`. Raises `Refusal`."""
     target = state.room(to)
     _require_movable(state, session, target)
-    if places_left(state, target) <= 0:
-        detail = f"room {to!r} holds {target.max_participants} participants and is full"
-        raise Refusal(RefusalKind.ROOM_FULL, detail, RETRY_WHEN_FULL_S)
+    waiting.require_unlocked(target, session.role)
+    require_place(state, target)
     keep_s = state.settings.move_within_s
-    state.moves[token_id] = MoveRecord(
-        token_id=token_id, session=session.session, room=session.room, to=to, expires_at=now + keep_s
+    move = MoveRecord(
+        token_id=token_id,
+        session=session.session,
+        room=session.room,
+        to=to,
+        role=session.role,
+        expires_at=now + keep_s,
     )
+    state.moves[token_id] = move
+    state.persist(move)
     event = MoveTo(room=to, token=token, within_s=keep_s)
     message = TellViewers(room=session.room, sessions=[session.session], event=event)
     state.emit(Send(views.edge_key(str(session.edge)), message))
@@ -43,10 +52,12 @@ def _require_movable(state: State, session: SessionRecord, target: RoomRecord) -
         raise Refusal(RefusalKind.NOT_MOVABLE, f"participant {session.participant!r} {why}")
 
 
-def places_left(state: State, room: RoomRecord, *, besides: str | None = None) -> int:
-    """How many more may come, without the places kept for others than the bearer of token `besides`."""
+def require_place(state: State, room: RoomRecord, *, besides: str | None = None) -> None:
+    """Raise `Refusal` if the room is full, places kept for others than the bearer of token `besides` counted in."""
     kept = sum(move.to == room.room and move.token_id != besides for move in state.moves.values())
-    return room.max_participants - len(room.sessions) - kept
+    if len(room.sessions) + kept >= room.max_participants:
+        detail = f"room {room.room!r} holds {room.max_participants} participants and is full"
+        raise Refusal(RefusalKind.ROOM_FULL, detail, RETRY_WHEN_FULL_S)
 
 
 def expected(state: State, room: RoomRecord, token_id: str | None) -> MoveRecord | None:
@@ -57,18 +68,33 @@ def expected(state: State, room: RoomRecord, token_id: str | None) -> MoveRecord
 
 def arrived(state: State, session: SessionRecord) -> None:
     """The session is placed; if its participant was moved here, the one they had before ends."""
-    if expected(state, state.rooms[session.room], session.token_id) is None:
+    former, session.moved_from = session.moved_from, None
+    if former is None:
         return
-    move = state.moves.pop(str(session.token_id))
-    if (former := state.sessions.get(move.session)) is not None:
-        sessions.end(state, former, EndReason.MOVED)
+    _forget(state, [move for move in state.moves.values() if move.session == former])
+    if former in state.sessions:
+        sessions.end(state, state.sessions[former], EndReason.MOVED)
 
 
 def expire(state: State, now: float) -> None:
     """Give up the places of those who did not come."""
-    state.moves = {name: move for name, move in state.moves.items() if now < move.expires_at}
+    _forget(state, [move for move in state.moves.values() if now >= move.expires_at])
 
 
 def room_closed(state: State, room: RoomRecord) -> None:
     """Nobody comes here any more."""
-    state.moves = {name: move for name, move in state.moves.items() if move.to != room.room}
+    _forget(state, [move for move in state.moves.values() if move.to == room.room])
+
+
+def _forget(state: State, moves: Iterable[MoveRecord]) -> None:
+    for move in moves:
+        del state.moves[move.token_id]
+        state.persist(move)
+
+
+def restore(state: State, moves: Iterable[MoveRecord], now: float) -> None:
+    """Take over what an earlier broker left: places stay kept, for as long as a new one would be."""
+    for move in moves:
+        if move.to in state.rooms:
+            move.expires_at = now + state.settings.move_within_s
+            state.moves[move.token_id] = move

@@ -64,19 +64,15 @@ def join(state: State, request: Join, now: float) -> None:
     move = moving.expected(state, room, request.token_id)
     passes = request.publishes or move is not None
     ticket = None if passes else waiting.require_entry(state, room, request.role, request.ticket)
-    if moving.places_left(state, room, besides=request.token_id) <= 0:
-        raise Refusal(
-            RefusalKind.ROOM_FULL,
-            f"room {room.room!r} holds {room.max_participants} participants and is full",
-            RETRY_WHEN_FULL_S,
-        )
+    moving.require_place(state, room, besides=request.token_id)
     if request.publishes:
         publishing.require_free_stage(state, room)
     view, is_new = _view_for(state, room, request)
     session = _session_for(state, room, request, view, now)
     placement = _choose(state, room, session, view, frozenset())
-    if move is not None and (former := state.sessions.get(move.session)) is not None:
-        session.muted = former.muted
+    if move is not None:
+        session.moved_from = move.session
+        session.muted = move.session in state.sessions and state.sessions[move.session].muted
     if ticket is not None:
         ticket.session = session.session
     if is_new:

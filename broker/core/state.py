@@ -204,6 +204,8 @@ class SessionRecord(Struct, kw_only=True):
     """The last day on which it was counted."""
     ticket: str | None = None
     """Of the waiting room, until the session is placed."""
+    moved_from: str | None = None
+    """The session in another room that ends when this one is placed."""
 
 
 class Holding(Struct, frozen=True):
@@ -397,7 +399,7 @@ class State:
         """Ask the shell for something."""
         self.effects.append(effect)
 
-    def persist(self, record: RoomRecord | SessionRecord | ViewRecord | TicketRecord) -> None:
+    def persist(self, record: RoomRecord | SessionRecord | ViewRecord | TicketRecord | MoveRecord) -> None:
         """Have the shell write, or delete, this record."""
         match record:
             case RoomRecord():
@@ -408,6 +410,8 @@ class State:
                 self.emit(Persist(Collection.VIEWS, record.view))
             case TicketRecord():
                 self.emit(Persist(Collection.TICKETS, record.ticket))
+            case MoveRecord():
+                self.emit(Persist(Collection.MOVES, record.token_id))
 
     def room(self, name: str) -> RoomRecord:
         """The room of this name, else `Refusal`."""

@@ -131,7 +131,8 @@ from broker.protocol.listing import (
     SessionQuery,
 )
 from broker.protocol.moderation import (
-    MAX_DATA_CHARACTERS,
+    MAX_DATA_BYTES,
+    MAX_DATA_DEPTH,
     DataMessage,
     DataSent,
     MoveRequest,
@@ -221,7 +222,8 @@ __all__ = [
     "MAX_CLIENT_MESSAGES_PER_S",
     "MAX_CLIENT_MESSAGE_BYTES",
     "MAX_CONTROL_MESSAGE_BYTES",
-    "MAX_DATA_CHARACTERS",
+    "MAX_DATA_BYTES",
+    "MAX_DATA_DEPTH",
     "MAX_HTTP_BODY_BYTES",
     "MAX_KEY_OVERLAP_S",
     "MAX_METADATA_ENTRIES",

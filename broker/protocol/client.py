@@ -1,11 +1,11 @@
 """The data channels between a browser and its edge."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
-from broker.protocol.moderation import DataText
+from broker.protocol.moderation import Binary
 from broker.protocol.telemetry import DecodeStatistics
 from broker.protocol.terms import (
     Angle,
@@ -167,10 +167,12 @@ class Ended(Tagged, frozen=True):
 
 
 class RoomData(Tagged, frozen=True):
-    """Text that a host (`sender`), or an operator (`sender` absent), sends to the clients of the room."""
+    """Data that a host (`sender`), or an operator (`sender` null), sends to clients of the room: one of the two."""
 
     topic: Identifier
-    text: DataText
+    value: Any = UNSET
+    binary: Binary | UnsetType = UNSET
+    """Base64."""
     sender: Identifier | None = None
 
 

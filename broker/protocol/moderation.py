@@ -1,6 +1,6 @@
 """HTTP: what hosts and operators do to a whole room, and moving a participant to another one."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, UnsetType
 
@@ -8,19 +8,21 @@ from broker.protocol.terms import Identifier, Message, Role
 
 MAX_ADDRESSED = 500
 """Most participants one call names."""
-MAX_DATA_CHARACTERS = 1000
-"""Stops one call from filling a thousand viewers' data channels: at most 4 kB each in UTF-8."""
+MAX_DATA_BYTES = 4096
+"""Stops one call from filling a thousand viewers' data channels."""
+MAX_DATA_DEPTH = 32
+"""Stops data from being nested more deeply than every receiver's parser goes."""
 
-Roles = Annotated[tuple[Role, ...], Meta(max_length=len(Role))]
+Roles = Annotated[tuple[Role, ...], Meta(min_length=1, max_length=len(Role))]
 Participants = Annotated[list[Identifier], Meta(max_length=MAX_ADDRESSED)]
-DataText = Annotated[str, Meta(min_length=1, max_length=MAX_DATA_CHARACTERS)]
+Binary = Annotated[bytes, Meta(max_length=MAX_DATA_BYTES)]
 
 
 class MuteAll(Message, frozen=True):
-    """Body of `POST /v1/rooms/{room}/mute`: everybody but these roles and participants."""
+    """Body of `POST /v1/rooms/{room}/mute`: everybody of these roles, but not these participants."""
 
     muted: bool = True
-    except_roles: Roles = (Role.HOST,)
+    roles: Roles = (Role.SPEAKER, Role.VISITOR, Role.SPECTATOR)
     except_participants: Participants = []
 
 
@@ -31,15 +33,17 @@ class MutedParticipants(Message, frozen=True):
 
 
 class DataMessage(Message, frozen=True):
-    """Body of `POST /v1/rooms/{room}/data`: text for the clients of a room; all conditions must hold.
+    """Body of `POST /v1/rooms/{room}/data`: `value` (JSON) or `binary` (base64) for clients of a room.
 
-    The topic `notice` is shown to people; programs use topics of their own.
+    Of `to` and `roles` both must hold. A text under the topic `notice` is shown to people by our pages; programs use
+    topics of their own.
     """
 
-    text: DataText
     topic: Identifier = "notice"
+    value: Any = UNSET
+    binary: Binary | UnsetType = UNSET
     to: Annotated[Participants, Meta(min_length=1)] | UnsetType = UNSET
-    roles: Annotated[Roles, Meta(min_length=1)] | UnsetType = UNSET
+    roles: Roles | UnsetType = UNSET
 
 
 class DataSent(Message, frozen=True):

@@ -62,7 +62,7 @@ ALL_ROOMS = RoomQuery(limit=MAX_PAGE)
 ALL_PARTICIPANTS = ParticipantQuery(limit=MAX_PAGE)
 ALL_SESSIONS = SessionQuery(limit=MAX_PAGE)
 ALL_WAITING = WaitingQuery(limit=MAX_PAGE)
-MUTE_GUESTS = MuteAll()
+MUTE_ALL_BUT_HOSTS = MuteAll()
 MAX_HELD_POLL_S = REQUEST_TIMEOUT_S / 2
 _T = TypeVar("_T")
 _Asked = TypeVar("_Asked", bound=PageQuery)
@@ -260,13 +260,13 @@ class BrokerClient:
         path = f"/v1/rooms/{room}/waiting/{how}"
         return (await self._call("POST", path, WaitingDecided, body=body, token=self._api_key)).tickets
 
-    async def mute_all(self, room: str, request: MuteAll = MUTE_GUESTS) -> int:
-        """Mute (or unmute) everybody but some; how many it changed. Raises `Refused`."""
+    async def mute_all(self, room: str, request: MuteAll = MUTE_ALL_BUT_HOSTS) -> int:
+        """Mute (or unmute) everybody, or some roles; how many it changed. Raises `Refused`."""
         path = f"/v1/rooms/{room}/mute"
         return (await self._call("POST", path, MutedParticipants, body=request, token=self._api_key)).changed
 
     async def send_data(self, room: str, message: DataMessage) -> int:
-        """Hand text to the clients of a room, or to some; to how many. Raises `Refused`."""
+        """Hand data to the clients of a room, or to some; to how many. Raises `Refused`."""
         path = f"/v1/rooms/{room}/data"
         return (await self._call("POST", path, DataSent, body=message, token=self._api_key)).participants
 
@@ -278,6 +278,10 @@ class BrokerClient:
     async def patch_room(self, room: str, change: RoomPatch) -> Room:
         """Change a room. Raises `Refused`."""
         return await self._call("PATCH", f"/v1/rooms/{room}", Room, body=change, token=self._api_key)
+
+    async def close_room(self, room: str) -> None:
+        """Close a room and end its sessions. Raises `Refused`."""
+        await self._request("DELETE", f"/v1/rooms/{room}", None, self._api_key)
 
     async def lock_room(self, room: str) -> Room:
         """Let nobody new in but hosts. Raises `Refused`."""

@@ -97,7 +97,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @rule(room=st.sampled_from(sorted(ROOMS)), muted=st.booleans())
     def all_are_muted(self, room, muted):
-        effects, count = self.farm.brain.mute_all(room, MuteAll(muted=muted, except_roles=()))
+        effects, count = self.farm.brain.mute_all(room, MuteAll(muted=muted, roles=tuple(Role)))
         self.farm.carry_out(effects)
         assert all(s.muted is muted for s in self.farm.state.sessions.values() if s.room == room)
         assert count <= len(self.farm.state.rooms[room].sessions)

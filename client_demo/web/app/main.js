@@ -195,7 +195,7 @@ class VisitorPage {
     if (invited) {
       const keep = () => keepVisit({ grant: session.grant, entry, broker: this._address.broker ?? location.origin });
       keep();
-      session.on('state', keep);
+      session.on('state', ({ state }) => state !== 'ended' && keep());
     }
     if (this._probe) this._probe.session = session;
     document.documentElement.classList.add('in-stage');
@@ -205,11 +205,29 @@ class VisitorPage {
       banner: this._banner, picture: this._picture, chat: this._chat, probe: this._probe, raiseHand: () => this._toggleHand(),
       maxFps: this._address.maxFps,
     });
-    session.on('ended', (detail) => this._ended(detail, entry));
+    session.on('moved', ({ session: next }) => this._moved(next, entry));
+    session.on('ended', (detail) => this._stage?.session === session && this._ended(detail, entry));
     session.on('chat', (line) => this._badge(line.display_name, line.text));
     this._picture.video.muted = !Picture.mayHaveSound;
     this._markSound();
     this._picture.video.focus({ preventScroll: true });
+  }
+
+  /**
+   * An operator has sent the visitor to another room: the visit goes on there.
+   *
+   * @param {Session} session
+   * @param {Entry} entry
+   */
+  _moved(session, entry) {
+    this._stage?.end();
+    const { room } = session.grant;
+    const address = new URL(location.href);
+    address.searchParams.set('room', room);
+    history.replaceState(null, '', address);
+    this._address.room = room;
+    this._begin(session, { ...entry, room }, { invited: this._invited });
+    notice(t('notice.moved', { room }));
   }
 
   /**

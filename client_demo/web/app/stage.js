@@ -14,13 +14,14 @@ import { notice } from './notices.js';
 import { showFigures } from './overlay.js';
 import { showPeople } from './people.js';
 import { Picture } from './picture.js';
+import { problemWords } from './plain_words.js';
 import { attachPointer } from './pointer.js';
 import { recordDelay, recordFrame } from './test_mode.js';
 
 /** @import {Reading} from '../sdk/barcode.js' */
 /** @import {Refused, RosterEntry} from '../sdk/protocol.js' */
 /** @import {RosterState} from '../sdk/roster.js' */
-/** @import {Session, StateDetail} from '../sdk/session.js' */
+/** @import {Data, Session, StateDetail} from '../sdk/session.js' */
 /** @import {ChatPanel} from './chat.js' */
 /** @import {Moderator} from './people.js' */
 /** @import {TestProbe} from './test_mode.js' */
@@ -128,6 +129,8 @@ export class Stage {
       this.session.on('chat', (line) => this._chat.add(line)),
       this.session.on('stats', (statistics) => this._measured(statistics)),
       this.session.on('refused', (refused) => this._refused(refused)),
+      this.session.on('data', (data) => this._data(data)),
+      this.session.on('notMoved', ({ problem }) => notice(t('notice.notMoved', { reason: problemWords(problem) }))),
     ];
     const { signal } = this._life;
     signal.addEventListener('abort', () => offs.forEach((off) => off()));
@@ -215,6 +218,11 @@ export class Stage {
   /** @param {Refused} refused */
   _refused(refused) {
     notice(tryT(`notice.refused.${refused.reason}`) ?? refused.detail ?? refused.reason);
+  }
+
+  /** @param {Data} data The topic `notice` is for people, all others are for programs. */
+  _data({ topic, value }) {
+    if (topic === 'notice' && typeof value === 'string') notice(value);
   }
 
   /** @param {RosterState} roster */

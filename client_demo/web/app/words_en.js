@@ -109,6 +109,8 @@ export const EN = {
   'ended.left.detail': 'Thank you for coming.',
   'ended.removed': 'A host has asked you to leave',
   'ended.removed.detail': 'Please ask the host if you think this is a mistake.',
+  'ended.moved': 'You have been moved to another room',
+  'ended.moved.detail': 'Your visit goes on there.',
   'ended.room_closed': 'The room has closed',
   'ended.room_closed.detail': 'Everybody has been shown out.',
   'ended.connect_timeout': 'The connection could not be made',
@@ -171,6 +173,8 @@ export const EN = {
   'notice.spectator': 'Spectators watch and listen; the others do not hear you.',
   'notice.roleChanged': 'You are now: {role}.',
   'notice.notDone': 'That could not be done: {reason}',
+  'notice.moved': 'You are now in {room}.',
+  'notice.notMoved': 'You were to be moved to another room, and stay here: {reason}',
   'notice.mouseFree': 'Press Esc to free the mouse.',
 
   'stats.heading': 'Figures',

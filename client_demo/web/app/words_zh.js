@@ -109,6 +109,8 @@ export const ZH = {
   'ended.left.detail': '感谢您的到来。',
   'ended.removed': '主持人请您离开',
   'ended.removed.detail': '如有误会，请联系主持人。',
+  'ended.moved': '您已转到另一个房间',
+  'ended.moved.detail': '参观将在那里继续。',
   'ended.room_closed': '房间已关闭',
   'ended.room_closed.detail': '所有人都已离场。',
   'ended.connect_timeout': '无法建立连接',
@@ -171,6 +173,8 @@ export const ZH = {
   'notice.spectator': '观众只能观看和收听，其他人听不到您。',
   'notice.roleChanged': '您现在的身份：{role}。',
   'notice.notDone': '未能完成：{reason}',
+  'notice.moved': '您现在位于 {room}。',
+  'notice.notMoved': '未能转到另一个房间，您仍在此处：{reason}',
   'notice.mouseFree': '按 Esc 释放鼠标。',
 
   'stats.heading': '数据',
