@@ -24,8 +24,10 @@ from msgspec.structs import replace
 from broker.api.api_keys import ApiKeys
 from broker.api.links import AgentLink
 from broker.api.metrics import BrokerMetrics
+from broker.api.schedules import in_core_time
 from broker.api.settings import BrokerSettings
 from broker.api.shelf import StoredPart
+from broker.api.templates import Templates
 from broker.api.ticket_news import TicketNews
 from broker.core.brain import Brain
 from broker.core.effects import (
@@ -114,7 +116,8 @@ class Controller:
         self.observers: list[Callable[[Effect], None]] = []
         """Told of every effect, in order and under the lock; they must neither wait nor fail."""
         self.api_keys = ApiKeys(settings)
-        self._parts: tuple[StoredPart, ...] = (self.api_keys,)
+        self.templates = Templates()
+        self._parts: tuple[StoredPart, ...] = (self.api_keys, self.templates)
 
     def _new_brain(self) -> Brain:
         core = self.settings.core
@@ -408,7 +411,7 @@ class Controller:
             for part, records in beside:
                 part.restore(records)
             self.brain.restore(
-                (msgspec.json.decode(raw, type=RoomRecord) for raw in rooms.values()),
+                [self._decode_room(raw) for raw in rooms.values()],
                 (msgspec.json.decode(raw, type=ViewRecord) for raw in views.values()),
                 (msgspec.json.decode(raw, type=SessionRecord) for raw in sessions.values()),
                 [_decode_agent(name, raw) for name, raw in agents.items()],
@@ -419,6 +422,12 @@ class Controller:
             )
             self.restored = True
         log.info("state taken over from the store", rooms=len(rooms), sessions=len(sessions), agents=len(agents))
+
+    def _decode_room(self, raw: bytes) -> RoomRecord:
+        """A stored room, its schedule in the seconds of this process."""
+        room = msgspec.json.decode(raw, type=RoomRecord)
+        room.schedule = in_core_time(room.schedule, self.unix_now(), self.now())
+        return room
 
     async def record_agents(self) -> None:
         """Tell the store which agents are connected here."""

@@ -10,10 +10,10 @@ from msgspec import UNSET, UnsetType
 from broker.api.bodies import json_response, read_body
 from broker.api.controller import Controller
 from broker.api.keys import CONTROLLER, DATA_LIMITER
-from broker.api.presentation import rfc3339
 from broker.api.principal import SESSION_MARK, Principal, principal_of
 from broker.api.problems import ApiError, malformed
 from broker.api.rooms import require_store
+from broker.api.timestamps import rfc3339
 from broker.core.effects import Effect
 from broker.core.state import SessionRecord
 from broker.protocol import (

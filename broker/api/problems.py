@@ -14,6 +14,8 @@ _REFUSAL_STATUS: dict[RefusalKind, tuple[int, str]] = {
     RefusalKind.ROOM_EXISTS: (409, "The room exists already"),
     RefusalKind.SCENE_UNKNOWN: (422, "No node has this scene"),
     RefusalKind.ROOM_FULL: (409, "The room is full"),
+    RefusalKind.ROLE_FULL: (409, "The room has as many of this role as it may"),
+    RefusalKind.ROOM_NOT_OPEN: (409, "The room is not open yet"),
     RefusalKind.ROOM_LOCKED: (423, "The room is locked"),
     RefusalKind.WAITING_ROOM: (403, "The room has a waiting room"),
     RefusalKind.WAITING_ROOM_FULL: (409, "The waiting room is full"),

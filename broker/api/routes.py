@@ -7,7 +7,20 @@ from enum import StrEnum
 from aiohttp import web
 
 from broker import protocol
-from broker.api import api_key_routes, auth, control, fleet, lists, moderation, offers, rooms, sessions, usage, waiting
+from broker.api import (
+    api_key_routes,
+    auth,
+    control,
+    fleet,
+    lists,
+    moderation,
+    offers,
+    rooms,
+    sessions,
+    template_routes,
+    usage,
+    waiting,
+)
 from broker.api.keys import CONTROLLER, SCOPE
 from broker.api.problems import standing_by
 
@@ -59,7 +72,8 @@ class Route:
 ROUTES: tuple[Route, ...] = (
     Route(
         method="POST", path="/v1/rooms", handler=rooms.create_room, tag="rooms", access=Access.OPERATOR,
-        summary="Create a room", body=protocol.RoomCreate, answer=protocol.Room, status=201, statuses=(409, 422, 503),
+        summary="Create a room", body=protocol.RoomCreate, answer=protocol.Room, status=201,
+        statuses=(404, 409, 422, 503),
         scope=protocol.Scope.ROOMS_WRITE,
     ),
     Route(
@@ -73,13 +87,33 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         method="PATCH", path="/v1/rooms/{room}", handler=rooms.patch_room, tag="rooms", access=Access.OPERATOR,
-        summary="Change a room", body=protocol.RoomPatch, answer=protocol.Room, statuses=(404, 503),
+        summary="Change a room", body=protocol.RoomPatch, answer=protocol.Room, statuses=(404, 422, 503),
         scope=protocol.Scope.ROOMS_WRITE,
     ),
     Route(
         method="DELETE", path="/v1/rooms/{room}", handler=rooms.delete_room, tag="rooms", access=Access.OPERATOR,
         summary="Close a room and end its sessions", status=204, statuses=(404, 503),
         scope=protocol.Scope.ROOMS_WRITE,
+    ),
+    Route(
+        method="GET", path="/v1/templates", handler=template_routes.list_templates, tag="templates",
+        access=Access.OPERATOR, summary="List templates of rooms", answer=protocol.TemplateList,
+        query=protocol.PageQuery, scope=protocol.Scope.ROOMS_READ,
+    ),
+    Route(
+        method="GET", path="/v1/templates/{template}", handler=template_routes.get_template, tag="templates",
+        access=Access.OPERATOR, summary="One template", answer=protocol.Template, statuses=(404,),
+        scope=protocol.Scope.ROOMS_READ,
+    ),
+    Route(
+        method="PUT", path="/v1/templates/{template}", handler=template_routes.put_template, tag="templates",
+        access=Access.OPERATOR, summary="Make or replace a template", body=protocol.RoomSettings,
+        answer=protocol.Template, statuses=(409, 422, 503), scope=protocol.Scope.ROOMS_WRITE,
+    ),
+    Route(
+        method="DELETE", path="/v1/templates/{template}", handler=template_routes.delete_template, tag="templates",
+        access=Access.OPERATOR, summary="Forget a template; rooms made from it stay", status=204,
+        statuses=(404, 503), scope=protocol.Scope.ROOMS_WRITE,
     ),
     Route(
         method="POST", path="/v1/rooms/{room}/tokens", handler=rooms.create_token, tag="rooms",
@@ -95,7 +129,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="PATCH", path="/v1/rooms/{room}/participants/{participant}", handler=rooms.patch_participant,
         tag="participants", access=Access.MODERATOR, summary="Change a participant's role, or mute them",
-        body=protocol.ParticipantPatch, answer=protocol.Participant, statuses=(404,),
+        body=protocol.ParticipantPatch, answer=protocol.Participant, statuses=(404, 409),
         scope=protocol.Scope.PARTICIPANTS_WRITE,
     ),
     Route(

@@ -12,8 +12,9 @@ from broker.api.client_address import FORWARDED_FOR, client_address
 from broker.api.controller import Controller
 from broker.api.keys import CONTROLLER, GUEST_LIMITER, RESHAPE_LIMITER, TRUSTED_PROXIES
 from broker.api.knocking import knock
-from broker.api.presentation import grant, rfc3339, show_probe_target
+from broker.api.presentation import grant, show_probe_target
 from broker.api.problems import ApiError, malformed
+from broker.api.timestamps import rfc3339
 from broker.core import moving, waiting
 from broker.core.refusals import Refusal
 from broker.core.sessions import Join

@@ -24,6 +24,7 @@ from broker.core.moves import MoveRecord
 from broker.core.policies import BestValue, PlacementPolicy
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.reoptimisation import Move, Problem
+from broker.core.schedule import Schedule
 from broker.core.sessions import Join
 from broker.core.state import (
     AgentRecord,
@@ -71,9 +72,9 @@ class Brain:
         rooms.create(self.state, room, now)
         return self._effects()
 
-    def patch_room(self, room: str, changes: RoomPatch, now: float) -> list[Effect]:
-        """Change a room. Raises `Refusal`."""
-        rooms.patch(self.state, room, changes, now)
+    def patch_room(self, room: str, changes: RoomPatch, now: float, schedule: Schedule | None = None) -> list[Effect]:
+        """Change a room; `schedule` is the new one, if it changes. Raises `Refusal`."""
+        rooms.patch(self.state, room, changes, schedule, now)
         return self._effects()
 
     def close_room(self, room: str) -> list[Effect]:
@@ -254,6 +255,7 @@ class Brain:
                 sessions.end(state, session, session.deadline_reason)
         waiting.expire(state, now)
         moving.expire(state, now)
+        rooms.follow_schedules(state, now)
         rooms.close_empty(state, now)
         if state.demand.is_due(now):
             drawn = sum(view.claimed for view in state.views.values() if view.node is not None)

@@ -6,7 +6,7 @@ from broker.core import views
 from broker.core.effects import Send
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.state import RoomRecord, SessionRecord, State
-from broker.protocol import MuteAll, Role, RoomData, TellViewers
+from broker.protocol import MuteAll, Role, RoomClosing, RoomData, TellViewers
 
 
 def mute_all(state: State, room: RoomRecord, body: MuteAll) -> int:
@@ -29,7 +29,7 @@ def _is_changed(session: SessionRecord, body: MuteAll) -> bool:
 
 
 def audience(
-    state: State, room: RoomRecord, to: Sequence[str] | None, roles: Collection[Role] | None
+    state: State, room: RoomRecord, to: Sequence[str] | None = None, roles: Collection[Role] | None = None
 ) -> list[SessionRecord]:
     """The connected viewers of these names and roles; `None` is everybody.
 
@@ -53,9 +53,21 @@ def send_data(
 ) -> int:
     """Have the edges hand `data` to these clients, one message an edge; to how many. Raises `Refusal`."""
     sessions = audience(state, room, to, roles)
-    wanted = [] if roles is None else sorted(set(roles))
-    for edge in sorted({session.edge for session in sessions if session.edge is not None}):
-        named = None if to is None else [session.session for session in sessions if session.edge == edge]
-        message = TellViewers(room=room.room, sessions=named, roles=wanted, event=data)
-        state.emit(Send(views.edge_key(edge), message))
+    tell(state, room, data, sessions, roles or (), named=to is not None)
     return len(sessions)
+
+
+def tell(
+    state: State,
+    room: RoomRecord,
+    event: RoomData | RoomClosing,
+    sessions: Sequence[SessionRecord],
+    roles: Collection[Role] = (),
+    *,
+    named: bool = False,
+) -> None:
+    """Have each edge of these sessions tell its viewers of the room: of these roles, if any, or just those `named`."""
+    for edge in sorted({session.edge for session in sessions if session.edge is not None}):
+        names = [session.session for session in sessions if session.edge == edge] if named else None
+        message = TellViewers(room=room.room, sessions=names, roles=sorted(set(roles)), event=event)
+        state.emit(Send(views.edge_key(edge), message))

@@ -9,9 +9,10 @@ from collections.abc import Iterable
 
 from broker.core import sessions, views, waiting
 from broker.core.effects import Send
+from broker.core.limits import require_place
 from broker.core.moves import MoveRecord
-from broker.core.placement import RETRY_WHEN_FULL_S
 from broker.core.refusals import Refusal, RefusalKind
+from broker.core.schedule import require_open
 from broker.core.state import RoomRecord, SessionRecord, State
 from broker.protocol import EndReason, MoveTo, TellViewers
 
@@ -21,7 +22,8 @@ def begin(state: State, session: SessionRecord, to: str, token: str, token_id: s
     target = state.room(to)
     _require_movable(state, session, target)
     waiting.require_unlocked(target, session.role)
-    require_place(state, target)
+    require_open(to, target.schedule, session.role, now)
+    require_place(state, target, session.role)
     keep_s = state.settings.move_within_s
     move = MoveRecord(
         token_id=token_id,
@@ -50,14 +52,6 @@ def _require_movable(state: State, session: SessionRecord, target: RoomRecord) -
         why = "is being moved already"
     if why:
         raise Refusal(RefusalKind.NOT_MOVABLE, f"participant {session.participant!r} {why}")
-
-
-def require_place(state: State, room: RoomRecord, *, besides: str | None = None) -> None:
-    """Raise `Refusal` if the room is full, places kept for others than the bearer of token `besides` counted in."""
-    kept = sum(move.to == room.room and move.token_id != besides for move in state.moves.values())
-    if len(room.sessions) + kept >= room.max_participants:
-        detail = f"room {room.room!r} holds {room.max_participants} participants and is full"
-        raise Refusal(RefusalKind.ROOM_FULL, detail, RETRY_WHEN_FULL_S)
 
 
 def expected(state: State, room: RoomRecord, token_id: str | None) -> MoveRecord | None:

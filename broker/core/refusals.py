@@ -10,6 +10,8 @@ class RefusalKind(StrEnum):
     ROOM_EXISTS = "room-exists"
     SCENE_UNKNOWN = "scene-unknown"
     ROOM_FULL = "room-full"
+    ROLE_FULL = "role-full"
+    ROOM_NOT_OPEN = "room-not-open"
     ROOM_LOCKED = "room-locked"
     WAITING_ROOM = "waiting-room"
     WAITING_ROOM_FULL = "waiting-room-full"

@@ -12,6 +12,7 @@ from msgspec import Struct, structs
 
 from broker.core import moving, publishing, views, waiting
 from broker.core.effects import Claim, JoinPlaced, JoinRefused, Release, Send, SessionEnded
+from broker.core.limits import require_place
 from broker.core.picture import (
     CodecChoice,
     Picture,
@@ -63,8 +64,8 @@ def join(state: State, request: Join, now: float) -> None:
     room = state.room(request.room)
     move = moving.expected(state, room, request.token_id)
     passes = request.publishes or move is not None
-    ticket = None if passes else waiting.require_entry(state, room, request.role, request.ticket)
-    moving.require_place(state, room, besides=request.token_id)
+    ticket = None if passes else waiting.require_entry(state, room, request.role, request.ticket, now)
+    require_place(state, room, request.role, besides=request.token_id)
     if request.publishes:
         publishing.require_free_stage(state, room)
     view, is_new = _view_for(state, room, request)

@@ -21,6 +21,7 @@ from broker.core.pools import NodeOffer, NodePools
 from broker.core.prices import Values
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.scaling import Demand
+from broker.core.schedule import Schedule
 from broker.core.suspicion import OwnLine, Patience, Words
 from broker.core.tickets import TicketRecord
 from broker.core.ways import EdgeOffer, EdgePools
@@ -132,6 +133,11 @@ class RoomRecord(Struct, kw_only=True):
     waiting_room: bool = False
     tickets: list[str] = []
     """Of those who wait before the door, in order of coming."""
+    limits: dict[Role, int] = {}
+    """Most participants of a role."""
+    schedule: Schedule = Schedule()
+    is_warned: bool = False
+    """Whether those in it know that it closes soon."""
 
 
 class Totals(Struct, kw_only=True):

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from broker.core.effects import TicketChanged
 from broker.core.placement import RETRY_WHEN_FULL_S
 from broker.core.refusals import Refusal, RefusalKind
+from broker.core.schedule import require_open
 from broker.core.state import RoomRecord, SessionRecord, State
 from broker.core.tickets import TicketRecord
 from broker.protocol import Role, TicketState
@@ -29,12 +30,13 @@ def require_unlocked(room: RoomRecord, role: Role) -> None:
         raise Refusal(RefusalKind.ROOM_LOCKED, f"room {room.room!r} is locked: a host has closed it to newcomers")
 
 
-def require_entry(state: State, room: RoomRecord, role: Role, ticket: str | None) -> TicketRecord | None:
+def require_entry(state: State, room: RoomRecord, role: Role, ticket: str | None, now: float) -> TicketRecord | None:
     """The admitted ticket of a newcomer, `None` if they need none. Raises `Refusal` if they may not go in.
 
     Whom a host has admitted goes in although the room is locked.
     """
     if ticket is None:
+        require_open(room.room, room.schedule, role, now)
         require_unlocked(room, role)
         if must_wait(room, role):
             raise Refusal(
@@ -62,9 +64,10 @@ def ticket_of(state: State, room: str, name: str) -> TicketRecord:
 def knock(state: State, record: TicketRecord, now: float) -> None:
     """Put somebody in the queue; who waits there already with the same join token keeps their place.
 
-    Raises `Refusal` if the room is locked, or the queue full.
+    Raises `Refusal` if the room is locked or not open yet, or the queue full.
     """
     room = state.room(record.room)
+    require_open(room.room, room.schedule, record.role, now)
     require_unlocked(room, record.role)
     if (known := by_token(state, room, record.token_id)) is not None:
         poll(state, known, now)

@@ -176,6 +176,12 @@ class RoomData(Tagged, frozen=True):
     sender: Identifier | None = None
 
 
+class RoomClosing(Tagged, frozen=True):
+    """The room closes in so many seconds, as its schedule says."""
+
+    in_s: float
+
+
 class MoveTo(Tagged, frozen=True):
     """Join `room` with `token` within `within_s` seconds; this session ends by itself (`moved`) when that is done."""
 
@@ -195,6 +201,7 @@ ClientEvent = (
     | SourceState
     | Refused
     | RoomData
+    | RoomClosing
     | MoveTo
     | Ended
 )

@@ -90,6 +90,7 @@ class EndReason(StrEnum):
     REMOVED = "removed"
     MOVED = "moved"
     ROOM_CLOSED = "room_closed"
+    SCHEDULE_ENDED = "schedule_ended"
     CONNECT_TIMEOUT = "connect_timeout"
     CONNECTION_LOST = "connection_lost"
     NODE_LOST = "node_lost"

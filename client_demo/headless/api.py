@@ -40,11 +40,14 @@ from broker.protocol import (
     RoomList,
     RoomPatch,
     RoomQuery,
+    RoomSettings,
     RotateRequest,
     Scaling,
     SessionEntry,
     SessionList,
     SessionQuery,
+    Template,
+    TemplateList,
     TicketState,
     TokenGrant,
     TokenRequest,
@@ -59,6 +62,7 @@ from broker.protocol import (
 
 REQUEST_TIMEOUT_S = 10.0
 ALL_ROOMS = RoomQuery(limit=MAX_PAGE)
+ALL_TEMPLATES = PageQuery(limit=MAX_PAGE)
 ALL_PARTICIPANTS = ParticipantQuery(limit=MAX_PAGE)
 ALL_SESSIONS = SessionQuery(limit=MAX_PAGE)
 ALL_WAITING = WaitingQuery(limit=MAX_PAGE)
@@ -66,7 +70,7 @@ MUTE_ALL_BUT_HOSTS = MuteAll()
 MAX_HELD_POLL_S = REQUEST_TIMEOUT_S / 2
 _T = TypeVar("_T")
 _Asked = TypeVar("_Asked", bound=PageQuery)
-_Page = TypeVar("_Page", RoomList, ParticipantList, SessionList, WaitingList)
+_Page = TypeVar("_Page", RoomList, TemplateList, ParticipantList, SessionList, WaitingList)
 
 
 class Refused(Exception):
@@ -110,6 +114,26 @@ class BrokerClient:
     async def create_room(self, room: RoomCreate) -> Room:
         """Create a room. Raises `Refused`."""
         return await self._call("POST", "/v1/rooms", Room, body=room, token=self._api_key)
+
+    async def put_template(self, template: str, settings: RoomSettings) -> Template:
+        """Make a template of rooms, or replace it. Raises `Refused`."""
+        return await self._call("PUT", f"/v1/templates/{template}", Template, body=settings, token=self._api_key)
+
+    async def template(self, template: str) -> Template:
+        """One template. Raises `Refused`."""
+        return await self._call("GET", f"/v1/templates/{template}", Template, token=self._api_key)
+
+    async def templates(self, query: PageQuery = ALL_TEMPLATES) -> list[Template]:
+        """All templates, page by page. Raises `Refused`."""
+        return [entry async for page in _pages(self.templates_page, query) for entry in page.templates]
+
+    async def templates_page(self, query: PageQuery) -> TemplateList:
+        """One page of templates. Raises `Refused`."""
+        return await self._call("GET", "/v1/templates" + _query(query), TemplateList, token=self._api_key)
+
+    async def delete_template(self, template: str) -> None:
+        """Forget a template; rooms made from it stay. Raises `Refused`."""
+        await self._request("DELETE", f"/v1/templates/{template}", None, self._api_key)
 
     async def rooms(self, query: RoomQuery = ALL_ROOMS) -> list[Room]:
         """All rooms that match, page by page. Raises `Refused`."""

@@ -44,6 +44,7 @@ ENDPOINTS = [
     ("POST", "/v1/nodes/n1/drain"),
     ("POST", "/v1/sessions/s/resume"),
     ("PATCH", "/v1/rooms/demo/participants/p"),
+    ("PUT", "/v1/templates/t"),
     ("POST", "/v1/rooms/demo/mute"),
     ("POST", "/v1/rooms/demo/data"),
     ("POST", "/v1/rooms/demo/participants/p/move"),

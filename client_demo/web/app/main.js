@@ -159,7 +159,8 @@ class VisitorPage {
     this._waiting = phase === 'waiting';
     if (phase !== 'waiting') return this._banner.show({ title: `state.${phase}` }, { veil: true });
     if (cause === 'door') return this._showDoor(position ?? 0);
-    const full = problem !== undefined && /:(room-full|farm-full)$/.test(problem.type);
+    if (problem?.type.endsWith(':room-not-open')) return this._showOpening(problem.retry_after_s ?? 0);
+    const full = problem !== undefined && /:(room-full|role-full|farm-full)$/.test(problem.type);
     const detail = () => t(full ? 'state.waitingFullDetail' : 'state.waitingTransientDetail', {
       seconds: secondsUntil(retryAtMs), attempt, max: MAX_ADMISSION_TRIES,
     });
@@ -175,6 +176,16 @@ class VisitorPage {
     this._banner.show({
       title: 'state.waitingDoor',
       detail: () => t(position > 1 ? 'state.waitingDoorDetail' : 'state.waitingDoorNext', { ahead: position - 1 }),
+      actions: [{ word: 'button.cancel', act: () => this._cancelJoin() }],
+    }, { veil: true });
+  }
+
+  /** @param {number} opensInS */
+  _showOpening(opensInS) {
+    const time = new Date(Date.now() + opensInS * 1000).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
+    this._banner.show({
+      title: 'state.waitingOpening',
+      detail: () => t('state.waitingOpeningDetail', { time }),
       actions: [{ word: 'button.cancel', act: () => this._cancelJoin() }],
     }, { veil: true });
   }

@@ -130,6 +130,7 @@ export class Stage {
       this.session.on('stats', (statistics) => this._measured(statistics)),
       this.session.on('refused', (refused) => this._refused(refused)),
       this.session.on('data', (data) => this._data(data)),
+      this.session.on('closing', ({ inS }) => notice(t('notice.closing', { minutes: Math.ceil(inS / 60) }))),
       this.session.on('notMoved', ({ problem }) => notice(t('notice.notMoved', { reason: problemWords(problem) }))),
     ];
     const { signal } = this._life;

@@ -8,7 +8,7 @@
 /** @typedef {{role?: Role, muted?: boolean}} ParticipantChange Body of `PATCH …/participants/{participant}`. */
 /** @typedef {'H264' | 'VP8'} Codec */
 /**
- * @typedef {'left' | 'removed' | 'moved' | 'room_closed' | 'connect_timeout' | 'connection_lost' | 'node_lost' | 'edge_lost'
+ * @typedef {'left' | 'removed' | 'moved' | 'room_closed' | 'schedule_ended' | 'connect_timeout' | 'connection_lost' | 'node_lost' | 'edge_lost'
  *   | 'token_revoked' | 'drained' | 'shutdown'} EndReason Why a session ended; exactly one applies.
  */
 
@@ -135,8 +135,9 @@
  * @property {string | null} sender
  */
 /** @typedef {{type: 'move_to', room: string, token: string, within_s: number}} MoveTo Join there; this session then ends. */
+/** @typedef {{type: 'room_closing', in_s: number}} RoomClosing The room's schedule ends. */
 /** @typedef {{type: 'ended', reason: EndReason}} Ended */
-/** @typedef {RosterMessage | RosterJoined | RosterLeft | RosterTotal | StageCameraChanged | ChatLine | Pong | SourceState | Refused | RoomData | MoveTo | Ended} ClientEvent */
+/** @typedef {RosterMessage | RosterJoined | RosterLeft | RosterTotal | StageCameraChanged | ChatLine | Pong | SourceState | Refused | RoomData | RoomClosing | MoveTo | Ended} ClientEvent */
 
 export const CHANNEL_INPUT = 'input';
 export const CHANNEL_CONTROL = 'control';

@@ -38,6 +38,7 @@ const TOO_LATE = { type: 'urn:farstage:problem:moved-too-late', title: 'The plac
  * @property {ChatLine} chat
  * @property {Statistics} stats Once a second.
  * @property {Data} data Sent to the room by a host (`sender`) or an operator.
+ * @property {{inS: number}} closing The room closes in so many seconds, as its schedule says.
  * @property {{session: Session}} moved This session is over and goes on in another room as that one.
  * @property {{problem: Problem}} notMoved An operator wanted to move one to another room, which could not be.
  * @property {EndDetail} ended Once.
@@ -346,6 +347,7 @@ export class Session extends Emitter {
     } else if (event.type === 'chat_line') this.emit('chat', event);
     else if (event.type === 'refused') this.emit('refused', event);
     else if (event.type === 'room_data') this._receiveData(event);
+    else if (event.type === 'room_closing') this.emit('closing', { inS: event.in_s });
     else if (event.type === 'move_to') void this._move(event);
     else if (event.type === 'ended' && event.reason === 'moved' && this._moving) this._left = true;
     else if (event.type === 'ended') this._end({ reason: event.reason });
