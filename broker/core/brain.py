@@ -277,7 +277,7 @@ class Brain:
         """Take over what an earlier broker left in the store; agents get a longer grace to come back."""
         state = self.state
         state.rooms = {room.room: room for room in restored_rooms}
-        state.usage = {f"{record.day}/{record.room}": record for record in usage}
+        state.usage = {record.name: record for record in usage}
         state.views = {view.view: view for view in restored_views if view.room in state.rooms}
         for session in restored_sessions:
             if session.room in state.rooms and session.view in state.views:

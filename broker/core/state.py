@@ -165,14 +165,20 @@ class Totals(Struct, kw_only=True):
 
 
 class UsageRecord(Struct, kw_only=True):
-    """What a room used on a day (UTC). `sessions` were there on that day."""
+    """What a room used on a day (UTC). `sessions` were there on that day. `owner` is the API key that made the room."""
 
     day: str
     room: str
+    owner: str = ""
     sessions: int = 0
     totals: Totals = field_of(default_factory=Totals)
     is_changed: bool = False
     """Whether the store does not have it yet."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the state and the store; a room's name may belong to two keys on one day."""
+        return "/".join(filter(None, (self.day, self.room, self.owner)))
 
 
 class SessionRecord(Struct, kw_only=True):
@@ -342,7 +348,7 @@ class State:
     """Who is on the way to another room, by the join token they come with."""
     last_tick: float | None = None
     usage: dict[str, UsageRecord] = field(default_factory=dict)
-    """By day and room, `2026-11-29/hall`."""
+    """By day, room and owner, `2026-11-29/hall/k-1`."""
     demand: Demand = field(default_factory=Demand)
     metered_at: float | None = None
     usage_persisted_at: float = 0.0

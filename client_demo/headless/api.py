@@ -251,10 +251,10 @@ class BrokerClient:
         await self._request("DELETE", ticket.poll_url, None, ticket.token or "")
 
     async def usage(
-        self, first_day: str = "", last_day: str = "", room: str = "", group_by: str = "day,room"
+        self, first_day: str = "", last_day: str = "", room: str = "", group_by: str = "day,room", key: str = ""
     ) -> UsageReport:
         """What rooms used between two days (UTC, `2026-11-29`), both included. Raises `Refused`."""
-        wanted = {"from": first_day, "to": last_day, "room": room, "group_by": group_by}
+        wanted = {"from": first_day, "to": last_day, "room": room, "key": key, "group_by": group_by}
         query = urlencode({name: value for name, value in wanted.items() if value})
         return await self._call("GET", f"/v1/usage?{query}", UsageReport, token=self._api_key)
 
