@@ -254,6 +254,7 @@ class Brain:
             if session.session in state.sessions:
                 sessions.end(state, session, session.deadline_reason)
         waiting.expire(state, now)
+        waiting.tell_hosts(state)
         moving.expire(state, now)
         rooms.follow_schedules(state, now)
         rooms.close_empty(state, now)

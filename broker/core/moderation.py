@@ -6,7 +6,7 @@ from broker.core import views
 from broker.core.effects import Send
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.state import RoomRecord, SessionRecord, State
-from broker.protocol import MuteAll, Role, RoomClosing, RoomData, TellViewers
+from broker.protocol import MuteAll, Role, RoomClosing, RoomData, TellViewers, WaitingChanged
 
 
 def mute_all(state: State, room: RoomRecord, body: MuteAll) -> int:
@@ -60,7 +60,7 @@ def send_data(
 def tell(
     state: State,
     room: RoomRecord,
-    event: RoomData | RoomClosing,
+    event: RoomData | RoomClosing | WaitingChanged,
     sessions: Sequence[SessionRecord],
     roles: Collection[Role] = (),
     *,

@@ -92,6 +92,7 @@ def patch_participant(state: State, room_name: str, name: str, changes: Particip
         session.muted = changes.muted
     views.put_participant(state, state.rooms[room_name], session)
     views.put_session(state, session)
+    waiting.host_came(state, session)
     state.persist(session)
 
 

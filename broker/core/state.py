@@ -344,6 +344,8 @@ class State:
     """Of everybody before the door of a room, in order of coming."""
     ended_tickets: OrderedDict[str, TicketState] = field(default_factory=OrderedDict)
     """How tickets that are gone ended; bounded."""
+    changed_doors: set[str] = field(default_factory=set)
+    """Rooms whose hosts do not know yet who waits; each is told once a tick, however many came."""
     moves: dict[str, MoveRecord] = field(default_factory=dict)
     """Who is on the way to another room, by the join token they come with."""
     last_tick: float | None = None

@@ -7,13 +7,14 @@ Publishers of a stage pass the door: their token is an operator's, and an encode
 
 from collections.abc import Iterable, Sequence
 
+from broker.core import moderation
 from broker.core.effects import TicketChanged
 from broker.core.placement import RETRY_WHEN_FULL_S
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.schedule import require_open
 from broker.core.state import RoomRecord, SessionRecord, State
 from broker.core.tickets import TicketRecord
-from broker.protocol import Role, TicketState
+from broker.protocol import Role, TicketState, WaitingChanged
 
 _STRAIGHT_IN = frozenset({Role.HOST, Role.SPEAKER})
 RETRY_REDEEM_S = 1.0
@@ -80,6 +81,7 @@ def knock(state: State, record: TicketRecord, now: float) -> None:
     state.tickets[record.ticket] = record
     room.tickets.append(record.ticket)
     state.persist(record)
+    state.changed_doors.add(record.room)
 
 
 def by_token(state: State, room: RoomRecord, token_id: str | None) -> TicketRecord | None:
@@ -135,6 +137,7 @@ def _admit(state: State, ticket: TicketRecord, now: float) -> None:
     ticket.deadline = now + state.settings.admitted_for_s
     ticket.give_up_at = max(ticket.give_up_at, ticket.deadline)
     state.persist(ticket)
+    state.changed_doors.add(ticket.room)
     state.emit(TicketChanged(ticket.ticket, ticket.room, ticket.state))
 
 
@@ -146,6 +149,7 @@ def end(state: State, ticket: TicketRecord, how: TicketState) -> None:
         room.tickets.remove(ticket.ticket)
     state.remember_ticket_end(ticket.ticket, how)
     state.persist(ticket)
+    state.changed_doors.add(ticket.room)
     state.emit(TicketChanged(ticket.ticket, ticket.room, how))
 
 
@@ -178,6 +182,21 @@ def expire(state: State, now: float) -> None:
     """End the tickets nobody polls any more."""
     for ticket in [t for t in state.tickets.values() if now >= min(t.deadline, t.give_up_at)]:
         end(state, ticket, TicketState.EXPIRED)
+
+
+def host_came(state: State, session: SessionRecord) -> None:
+    """Somebody has connected as a host, or was made one: they are to know who waits."""
+    if session.role is Role.HOST and state.rooms[session.room].tickets:
+        state.changed_doors.add(session.room)
+
+
+def tell_hosts(state: State) -> None:
+    """Tell the hosts of the rooms where somebody came or went how many wait now."""
+    changed, state.changed_doors = state.changed_doors, set()
+    for room in [state.rooms[name] for name in sorted(changed) if name in state.rooms]:
+        event = WaitingChanged(waiting=len(waiting_in(state, room)))
+        hosts = moderation.audience(state, room, roles=[Role.HOST])
+        moderation.tell(state, room, event, hosts, roles=[Role.HOST])
 
 
 def restore(state: State, tickets: Iterable[TicketRecord], now: float) -> None:

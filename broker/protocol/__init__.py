@@ -53,6 +53,7 @@ from broker.protocol.client import (
     SourceState,
     StageCamera,
     StageCameraChanged,
+    WaitingChanged,
     decode_client_event,
     decode_client_message,
 )
@@ -372,6 +373,7 @@ __all__ = [
     "ViewerReport",
     "ViewerReports",
     "Viewport",
+    "WaitingChanged",
     "WaitingDecided",
     "WaitingDecision",
     "WaitingEntry",

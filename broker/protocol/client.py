@@ -10,6 +10,7 @@ from broker.protocol.telemetry import DecodeStatistics
 from broker.protocol.terms import (
     Angle,
     Axis,
+    Count,
     EndReason,
     Identifier,
     Message,
@@ -176,6 +177,12 @@ class RoomData(Tagged, frozen=True):
     sender: Identifier | None = None
 
 
+class WaitingChanged(Tagged, frozen=True):
+    """To hosts: how many wait to be let in; who they are is `GET /v1/rooms/{room}/waiting`."""
+
+    waiting: Count
+
+
 class RoomClosing(Tagged, frozen=True):
     """The room closes in so many seconds, as its schedule says."""
 
@@ -201,6 +208,7 @@ ClientEvent = (
     | SourceState
     | Refused
     | RoomData
+    | WaitingChanged
     | RoomClosing
     | MoveTo
     | Ended

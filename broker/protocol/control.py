@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from broker.protocol.client import MoveTo, RoomClosing, RoomData
+from broker.protocol.client import MoveTo, RoomClosing, RoomData, WaitingChanged
 from broker.protocol.fleet import EdgeCapability, EdgeLoad, NodeCapability, NodeLoad
 from broker.protocol.moderation import MAX_ADDRESSED
 from broker.protocol.telemetry import ViewerReport
@@ -302,7 +302,7 @@ class TellViewers(Tagged, frozen=True):
     """To an edge: hand `event` to connected viewers of `room`: all, or these sessions, of these roles, if any."""
 
     room: Identifier
-    event: RoomData | RoomClosing | MoveTo
+    event: RoomData | WaitingChanged | RoomClosing | MoveTo
     sessions: Annotated[list[Identifier], Meta(max_length=MAX_ADDRESSED)] | None = None
     roles: list[Role] = []
 

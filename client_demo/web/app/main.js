@@ -60,6 +60,8 @@ class VisitorPage {
       microphone: () => void this._toggleMicrophone(),
       mute: () => this._toggleSound(),
       fullscreen: () => void toggleFullscreen(),
+      admitAll: () => this._stage?.door.admitAll(),
+      muteAll: () => this._stage?.muteAll(),
       leave: () => void this._leave(),
     };
     this._wire();

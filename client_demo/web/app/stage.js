@@ -5,6 +5,7 @@ import { Banner, secondsUntil } from './banner.js';
 import { actionButton, nameButton, pressButton } from './buttons.js';
 import { showChoices } from './choices.js';
 import { byId } from './dom.js';
+import { Door } from './door.js';
 import { attachGamepad } from './gamepad.js';
 import { showHelp } from './help.js';
 import { localTitle, t, tryT } from './i18n.js';
@@ -57,6 +58,7 @@ export class Stage {
     this._exhibit = null;
     /** @type {Map<string, RosterEntry> | null} */
     this._known = null;
+    this.door = new Door(session, (change) => void this._moderated(change));
     this._listen();
     this._attachControls(raiseHand);
     this._start();
@@ -130,6 +132,7 @@ export class Stage {
       this.session.on('stats', (statistics) => this._measured(statistics)),
       this.session.on('refused', (refused) => this._refused(refused)),
       this.session.on('data', (data) => this._data(data)),
+      this.session.on('waiting', ({ waiting }) => void this.door.changed(waiting)),
       this.session.on('closing', ({ inS }) => notice(t('notice.closing', { minutes: Math.ceil(inS / 60) }))),
       this.session.on('notMoved', ({ problem }) => notice(t('notice.notMoved', { reason: problemWords(problem) }))),
     ];
@@ -260,13 +263,19 @@ export class Stage {
     if (before.role !== now.role) notice(t('notice.roleChanged', { role: t(`role.${now.role}`) }));
   }
 
+  /** Hosts only: nobody but hosts is heard until unmuted. */
+  muteAll() {
+    const muted = this.session.host.muteAll().then((count) => notice(t('door.mutedAll', { count })));
+    void this._moderated(muted);
+  }
+
   /** @returns {Moderator | null} */
   _moderator() {
     if (this.session.role !== 'host') return null;
     return {
       mode: this.session.grant.mode,
-      change: (participant, change) => void this._moderated(this.session.changeParticipant(participant, change)),
-      remove: (participant) => void this._moderated(this.session.removeParticipant(participant)),
+      change: (participant, change) => void this._moderated(this.session.host.changeParticipant(participant, change)),
+      remove: (participant) => void this._moderated(this.session.host.removeParticipant(participant)),
     };
   }
 
@@ -284,6 +293,7 @@ export class Stage {
   _showRoster(roster) {
     const { session } = this;
     showPeople(roster, session.participant, this._moderator());
+    this.door.show();
     actionButton('microphone').dataset.heard = String(session.heard);
     pressButton('hand', this.handRaised);
     nameButton('hand', this.handRaised ? 'button.handDown' : 'button.hand');

@@ -135,9 +135,10 @@
  * @property {string | null} sender
  */
 /** @typedef {{type: 'move_to', room: string, token: string, within_s: number}} MoveTo Join there; this session then ends. */
+/** @typedef {{type: 'waiting_changed', waiting: number}} WaitingChanged To hosts: how many wait to be let in. */
 /** @typedef {{type: 'room_closing', in_s: number}} RoomClosing The room's schedule ends. */
 /** @typedef {{type: 'ended', reason: EndReason}} Ended */
-/** @typedef {RosterMessage | RosterJoined | RosterLeft | RosterTotal | StageCameraChanged | ChatLine | Pong | SourceState | Refused | RoomData | RoomClosing | MoveTo | Ended} ClientEvent */
+/** @typedef {RosterMessage | RosterJoined | RosterLeft | RosterTotal | StageCameraChanged | ChatLine | Pong | SourceState | Refused | RoomData | WaitingChanged | RoomClosing | MoveTo | Ended} ClientEvent */
 
 export const CHANNEL_INPUT = 'input';
 export const CHANNEL_CONTROL = 'control';

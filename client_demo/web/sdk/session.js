@@ -1,6 +1,7 @@
 /** One participant's live service: the connection, its repair, the messages both ways, the figures. */
 
 import { Emitter } from './emitter.js';
+import { Host } from './host.js';
 import { InputController, LIMITS } from './input.js';
 import { PictureClock } from './picture_clock.js';
 import { FarstageError, requestJson } from './problems.js';
@@ -10,7 +11,7 @@ import { EMPTY_ROSTER, applyRosterEvent, mayBeHeard } from './roster.js';
 import { clientReport, difference, snapshot } from './statistics.js';
 import { openViewer } from './whep.js';
 
-/** @import {ChatLine, ClientEvent, ControlMessage, EndReason, JoinGrant, MoveTo, ParticipantChange, Problem, Refused, RoomData, Viewport} from './protocol.js' */
+/** @import {ChatLine, ClientEvent, ControlMessage, EndReason, JoinGrant, MoveTo, Problem, Refused, RoomData, Viewport} from './protocol.js' */
 /** @import {Reading} from './barcode.js' */
 /** @import {RosterState} from './roster.js' */
 /** @import {Snapshot, Statistics} from './statistics.js' */
@@ -38,6 +39,7 @@ const TOO_LATE = { type: 'urn:farstage:problem:moved-too-late', title: 'The plac
  * @property {ChatLine} chat
  * @property {Statistics} stats Once a second.
  * @property {Data} data Sent to the room by a host (`sender`) or an operator.
+ * @property {{waiting: number}} waiting To hosts: how many wait to be let in.
  * @property {{inS: number}} closing The room closes in so many seconds, as its schedule says.
  * @property {{session: Session}} moved This session is over and goes on in another room as that one.
  * @property {{problem: Problem}} notMoved An operator wanted to move one to another room, which could not be.
@@ -88,6 +90,8 @@ export class Session extends Emitter {
     /** @type {MediaStreamTrack | null} */
     this._microphone = null;
     this._life = new AbortController();
+    /** What hosts may do. */
+    this.host = new Host(broker, () => this.grant, this._life.signal);
     this._statisticsTimer = setInterval(() => this._measure(), STATISTICS_INTERVAL_MS);
     this._repairing = false;
     addEventListener('online', () => this._lookForAnotherWay(this._viewer), { signal: this._life.signal });
@@ -197,38 +201,6 @@ export class Session extends Emitter {
   chat(text) {
     const line = text.trim().slice(0, MAX_CHAT_CHARACTERS);
     return line !== '' && this._send({ type: 'chat', text: line });
-  }
-
-  /**
-   * Hosts only: change somebody's role or mute them. Works on pages of the broker's own origin.
-   *
-   * @param {string} participant
-   * @param {ParticipantChange} change
-   * @throws {FarstageError}
-   */
-  async changeParticipant(participant, change) {
-    await this._moderate('PATCH', participant, change);
-  }
-
-  /**
-   * Hosts only: end somebody's visit and withdraw their invitation.
-   *
-   * @param {string} participant
-   * @throws {FarstageError}
-   */
-  async removeParticipant(participant) {
-    await this._moderate('DELETE', participant);
-  }
-
-  /**
-   * @param {string} method
-   * @param {string} participant
-   * @param {ParticipantChange} [body]
-   */
-  _moderate(method, participant, body) {
-    const { room, session_token: token } = this.grant;
-    const url = `${this._broker}/v1/rooms/${encodeURIComponent(room)}/participants/${encodeURIComponent(participant)}`;
-    return requestJson(url, { method, token, body, signal: this._life.signal });
   }
 
   /**
@@ -347,6 +319,7 @@ export class Session extends Emitter {
     } else if (event.type === 'chat_line') this.emit('chat', event);
     else if (event.type === 'refused') this.emit('refused', event);
     else if (event.type === 'room_data') this._receiveData(event);
+    else if (event.type === 'waiting_changed') this.emit('waiting', { waiting: event.waiting });
     else if (event.type === 'room_closing') this.emit('closing', { inS: event.in_s });
     else if (event.type === 'move_to') void this._move(event);
     else if (event.type === 'ended' && event.reason === 'moved' && this._moving) this._left = true;
