@@ -28,6 +28,7 @@ from broker.protocol import (
     PutRelay,
     PutSession,
     RegisterEdge,
+    TellViewers,
 )
 from broker.protocol.report_batch import ReportBatch
 from broker.tokens import TokenRefused, TokenVerifier
@@ -209,6 +210,8 @@ class EdgeProcess:
                 self.hub.put_session(command)
             case DropSession():
                 await self.hub.drop_session(command)
+            case TellViewers():
+                self.hub.tell_viewers(command)
             case PutRelay():
                 self.hub.put_relay(command)
             case Drain():

@@ -22,6 +22,7 @@ from broker.protocol import (
     PutRelay,
     PutSession,
     SessionState,
+    TellViewers,
     ViewerReport,
 )
 from broker.protocol.report_batch import MAX_REPORTS_A_BATCH, ReportBatch, batch_of
@@ -175,6 +176,13 @@ class StreamHub:
         """Pass a stream on to other edges."""
         stream = self._streams.get(put.stream)
         self.relay.put(put, stream.description if stream is not None else None)
+
+    def tell_viewers(self, tell: TellViewers) -> None:
+        """Hand an event from the broker to viewers of a room, in one call to the engine."""
+        named = self._sessions if tell.sessions is None else [s for s in tell.sessions if s in self._sessions]
+        members = [name for name in named if _is_addressed(self._sessions[name], tell)]
+        if members:
+            self.engine.send_message(members, DATA_CHANNEL_CONTROL, protocol.encode(tell.event))
 
     async def drop_session(self, drop: DropSession) -> None:
         """End a session's viewer, telling it why, and forget the session."""
@@ -590,3 +598,7 @@ class StreamHub:
 
     def _send_event(self, session: str, event: protocol.ClientEvent) -> None:
         self.engine.send_message([session], DATA_CHANNEL_CONTROL, protocol.encode(event))
+
+
+def _is_addressed(session: Session, tell: TellViewers) -> bool:
+    return session.watches and session.put.room == tell.room and (not tell.roles or session.put.role in tell.roles)

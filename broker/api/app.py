@@ -13,6 +13,7 @@ from broker.api.client_address import parse_networks
 from broker.api.controller import Controller
 from broker.api.keys import (
     CONTROLLER,
+    DATA_LIMITER,
     EDGE_HTTP,
     GUEST_LIMITER,
     KEY_LIMITER,
@@ -21,7 +22,14 @@ from broker.api.keys import (
     TICKET_LIMITER,
     TRUSTED_PROXIES,
 )
-from broker.api.rate_limit import OFFERS_PER_MINUTE, POLLS_PER_MINUTE, RESHAPES_PER_MINUTE, KeyLimiter, RateLimiter
+from broker.api.rate_limit import (
+    DATA_PER_MINUTE,
+    OFFERS_PER_MINUTE,
+    POLLS_PER_MINUTE,
+    RESHAPES_PER_MINUTE,
+    KeyLimiter,
+    RateLimiter,
+)
 from broker.api.settings import BrokerSettings
 from broker.api.static import StaticFiles
 from broker.protocol import MAX_HTTP_BODY_BYTES
@@ -49,6 +57,7 @@ def create_app(settings: BrokerSettings) -> web.Application:
     app[KEY_LIMITER] = KeyLimiter()
     app[RESHAPE_LIMITER] = RateLimiter(RESHAPES_PER_MINUTE)
     app[TICKET_LIMITER] = RateLimiter(POLLS_PER_MINUTE)
+    app[DATA_LIMITER] = RateLimiter(DATA_PER_MINUTE)
     app[PUBLISH_LIMITER] = RateLimiter(OFFERS_PER_MINUTE)
     app[TRUSTED_PROXIES] = parse_networks(settings.trusted_proxies)
     routes.register(app)

@@ -7,7 +7,7 @@ from aiohttp import web
 from broker.api.api_keys import SECRET_MARK
 from broker.api.controller import Controller
 from broker.api.keys import CONTROLLER, KEY_LIMITER, SCOPE
-from broker.api.principal import PRINCIPAL, ROOT, Principal
+from broker.api.principal import PRINCIPAL, ROOT, SESSION_MARK, Principal
 from broker.api.problems import ApiError, from_token
 from broker.core.state import SessionRecord
 from broker.protocol import AUDIENCE_OPERATOR, AUDIENCE_SESSION, Claims, Role
@@ -91,7 +91,7 @@ async def require_moderator(request: web.Request) -> None:
     session = await session_of(controller, token)
     if session.room != request.match_info["room"]:
         raise refuse(controller, TokenRefusal.WRONG_ROOM)
-    request[PRINCIPAL] = Principal(key=f"session:{session.session}", scopes=frozenset(), room_prefix=session.room)
+    request[PRINCIPAL] = Principal(key=SESSION_MARK + session.session, scopes=frozenset(), room_prefix=session.room)
     if session.role is not Role.HOST:
         raise ApiError("not-permitted", 403, "Only hosts may do this")
     return None

@@ -25,8 +25,10 @@ from broker.api.api_keys import ApiKeys
 from broker.api.links import AgentLink
 from broker.api.metrics import BrokerMetrics
 from broker.api.recent_moves import RecentMoves
+from broker.api.schedules import in_core_time
 from broker.api.settings import BrokerSettings
 from broker.api.shelf import StoredPart
+from broker.api.templates import Templates
 from broker.api.ticket_news import TicketNews
 from broker.core.brain import Brain
 from broker.core.effects import (
@@ -45,6 +47,7 @@ from broker.core.effects import (
     TicketChanged,
     ViewMoved,
 )
+from broker.core.moves import MoveRecord
 from broker.core.policies import policy_named
 from broker.core.refusals import Refusal
 from broker.core.reoptimisation import solve
@@ -115,7 +118,8 @@ class Controller:
         self.observers: list[Callable[[Effect], None]] = []
         """Told of every effect, in order and under the lock; they must neither wait nor fail."""
         self.api_keys = ApiKeys(settings)
-        self._parts: tuple[StoredPart, ...] = (self.api_keys,)
+        self.templates = Templates()
+        self._parts: tuple[StoredPart, ...] = (self.api_keys, self.templates)
 
     def _new_brain(self) -> Brain:
         core = self.settings.core
@@ -316,7 +320,7 @@ class Controller:
     def _record(self, collection: str, key: str) -> bytes | None:
         """The record as JSON, without the sets that `Brain.restore` derives again."""
         state = self.brain.state
-        record: RoomRecord | SessionRecord | ViewRecord | UsageRecord | TicketRecord | None
+        record: RoomRecord | SessionRecord | ViewRecord | UsageRecord | TicketRecord | MoveRecord | None
         match Collection(collection):
             case Collection.ROOMS:
                 room = state.rooms.get(key)
@@ -330,6 +334,8 @@ class Controller:
                 record = state.usage.get(key)
             case Collection.TICKETS:
                 record = state.tickets.get(key)
+            case Collection.MOVES:
+                record = state.moves.get(key)
         return None if record is None else msgspec.json.encode(record)
 
     def _mark_everything_dirty(self) -> None:
@@ -339,9 +345,10 @@ class Controller:
         self._dirty |= {(Collection.SESSIONS.value, name) for name in state.sessions}
         self._dirty |= {(Collection.VIEWS.value, name) for name in state.views}
         self._dirty |= {(Collection.USAGE.value, name) for name in state.usage}
+        self._dirty |= {(Collection.TICKETS.value, name) for name in state.tickets}
+        self._dirty |= {(Collection.MOVES.value, name) for name in state.moves}
         for part in self._parts:
             part.mark_all()
-        self._dirty |= {(Collection.TICKETS.value, name) for name in state.tickets}
 
     async def probe_store(self) -> None:
         """Find out whether the store answers; the first time, take over what it holds; later, catch up."""
@@ -400,22 +407,30 @@ class Controller:
         usage = await self._store.load(Collection.USAGE.value)
         sessions = await self._store.load(Collection.SESSIONS.value)
         tickets = await self._store.load(Collection.TICKETS.value)
+        moves = await self._store.load(Collection.MOVES.value)
         agents = await self._store.agents(self.unix_now())
         beside = [(part, await self._store.load(part.collection)) for part in self._parts]
         async with self._lock:
             for part, records in beside:
                 part.restore(records)
             self.brain.restore(
-                (msgspec.json.decode(raw, type=RoomRecord) for raw in rooms.values()),
+                [self._decode_room(raw) for raw in rooms.values()],
                 (msgspec.json.decode(raw, type=ViewRecord) for raw in views.values()),
                 (msgspec.json.decode(raw, type=SessionRecord) for raw in sessions.values()),
                 [_decode_agent(name, raw) for name, raw in agents.items()],
                 self.now(),
                 [msgspec.json.decode(raw, type=TicketRecord) for raw in tickets.values()],
                 [msgspec.json.decode(raw, type=UsageRecord) for raw in usage.values()],
+                [msgspec.json.decode(raw, type=MoveRecord) for raw in moves.values()],
             )
             self.restored = True
         log.info("state taken over from the store", rooms=len(rooms), sessions=len(sessions), agents=len(agents))
+
+    def _decode_room(self, raw: bytes) -> RoomRecord:
+        """A stored room, its schedule in the seconds of this process."""
+        room = msgspec.json.decode(raw, type=RoomRecord)
+        room.schedule = in_core_time(room.schedule, self.unix_now(), self.now())
+        return room
 
     async def record_agents(self) -> None:
         """Tell the store which agents are connected here."""

@@ -27,7 +27,8 @@ async def list_edges(request: web.Request) -> web.Response:
 
 async def get_scaling(request: web.Request) -> web.Response:
     """How many nodes and edges will be wanted shortly."""
-    return json_response(scaling(request.app[CONTROLLER].brain.state))
+    controller = request.app[CONTROLLER]
+    return json_response(scaling(controller.brain.state, controller.now()))
 
 
 def _key(request: web.Request) -> AgentKey:

@@ -16,5 +16,6 @@ KEY_LIMITER: web.AppKey[KeyLimiter] = web.AppKey("key_limiter", KeyLimiter)
 SCOPE: web.RequestKey[Scope] = web.RequestKey("scope", Scope)
 """What the route needs of an operator, as the route table says."""
 TICKET_LIMITER: web.AppKey[RateLimiter] = web.AppKey("ticket_limiter", RateLimiter)
+DATA_LIMITER: web.AppKey[RateLimiter] = web.AppKey("data_limiter", RateLimiter)
 EDGE_HTTP: web.AppKey[aiohttp.ClientSession] = web.AppKey("edge_http", aiohttp.ClientSession)
 TRUSTED_PROXIES: web.AppKey[tuple[Network, ...]] = web.AppKey("trusted_proxies", tuple)

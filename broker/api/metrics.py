@@ -64,10 +64,10 @@ class BrokerMetrics:
         )  # fmt: skip
         self.store_ready = Gauge("farstage_store_ready", "Whether the store answers", registry=self.registry)
 
-    def expose(self, state: State) -> bytes:
-        """The exposition text, with the gauges set from `state`."""
+    def expose(self, state: State, now: float) -> bytes:
+        """The exposition text, with the gauges set from `state` as of `now`."""
         self.rooms.set(len(state.rooms))
-        wanted = scaling(state)
+        wanted = scaling(state, now)
         self.wanted.labels("node").set(wanted.nodes.wanted)
         self.wanted.labels("edge").set(wanted.edges.wanted)
         measured = (experienced_quality(state, session) for session in state.sessions.values())

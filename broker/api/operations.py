@@ -29,7 +29,7 @@ async def readyz(request: web.Request) -> web.Response:
 async def metrics(request: web.Request) -> web.Response:
     """Figures for Prometheus."""
     controller = request.app[CONTROLLER]
-    body = controller.metrics.expose(controller.brain.state)
+    body = controller.metrics.expose(controller.brain.state, controller.now())
     return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
 

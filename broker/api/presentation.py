@@ -1,12 +1,12 @@
 """How the core's records look in the API."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 from msgspec import UNSET, UnsetType, structs
 
 from broker.api.controller import Controller
 from broker.api.recent_moves import RoomMoved
+from broker.api.timestamps import rfc3339
 from broker.core import waiting
 from broker.core.experience import experienced_quality
 from broker.core.pools import load_ratio
@@ -32,11 +32,6 @@ RETRY_POLL_S = 3.0
 """How soon who waits should poll again."""
 
 
-def rfc3339(unix_s: float) -> str:
-    """A Unix time as RFC 3339 text in UTC."""
-    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def show_room(room: RoomRecord) -> Room:
     """A room."""
     return Room(
@@ -53,6 +48,10 @@ def show_room(room: RoomRecord) -> Room:
         locked=room.locked,
         waiting_room=room.waiting_room,
         waiting=len(room.tickets),
+        limits=room.limits,
+        open_at=room.schedule.open_at,
+        close_at=room.schedule.close_at,
+        expected_audience=room.schedule.expected_audience,
     )
 
 

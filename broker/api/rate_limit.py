@@ -7,6 +7,8 @@ from broker.token_bucket import TokenBucket
 MAX_NAMES = 10_000
 """Stops many addresses from filling memory; the longest unseen is forgotten first."""
 RESHAPES_PER_MINUTE = 30.0
+DATA_PER_MINUTE = 60.0
+"""To one room: stops a host from flooding everybody's data channel."""
 POLLS_PER_MINUTE = 60.0
 """Of one ticket of a waiting room: stops a client from polling without a pause."""
 OFFERS_PER_MINUTE = 12.0

@@ -7,11 +7,15 @@ from aiohttp import web
 from broker.api.bodies import json_response, read_body
 from broker.api.controller import Controller
 from broker.api.keys import CONTROLLER
-from broker.api.presentation import rfc3339, show_participant, show_room
+from broker.api.presentation import show_participant, show_room
 from broker.api.principal import Principal, principal_of
 from broker.api.problems import ApiError, store_unavailable
+from broker.api.room_settings import DEFAULTS, given, layered
+from broker.api.schedules import changed_schedule
+from broker.api.timestamps import rfc3339
 from broker.core import publishing
 from broker.core.effects import Effect
+from broker.core.schedule import Schedule
 from broker.core.state import RoomRecord, State
 from broker.protocol import (
     AUDIENCE_JOIN,
@@ -22,6 +26,7 @@ from broker.protocol import (
     Role,
     RoomCreate,
     RoomPatch,
+    RoomSettings,
     TokenGrant,
     TokenRequest,
 )
@@ -37,27 +42,37 @@ def require_store(controller: Controller) -> None:
 
 
 async def create_room(request: web.Request) -> web.Response:
-    """Create a room; 409 if the name is taken."""
+    """Create a room, by a template if one is named; 409 if the name is taken."""
     controller = request.app[CONTROLLER]
     body = await read_body(request, RoomCreate)
     require_store(controller)
     principal = principal_of(request)
-    room = RoomRecord(
-        room=body.room or f"{principal.room_prefix or 'room-'}{secrets.token_hex(4)}",
-        mode=body.mode,
-        scene=body.scene,
-        max_participants=body.max_participants,
-        empty_timeout_s=body.empty_timeout_s,
-        open=body.open,
-        locked=body.locked,
-        waiting_room=body.waiting_room,
-        metadata=body.metadata,
-        created_at=rfc3339(controller.unix_now()),
-        owner=principal.key,
-    )
+    room = _new_room(controller, principal, body)
     principal.require_room(room.room)
     await controller.step(lambda: _create_within_quota(controller, principal, room))
     return json_response(show_room(room), 201, {"Location": f"/v1/rooms/{room.room}"})
+
+
+def _new_room(controller: Controller, principal: Principal, body: RoomCreate) -> RoomRecord:
+    """The room as body, template and defaults say. Raises `ApiError`."""
+    settings = layered(body, _template(controller, principal, body.template), DEFAULTS)
+    unix_now = controller.unix_now()
+    schedule = changed_schedule(Schedule(), settings, unix_now, controller.now())
+    fields = {name: value for name, value in given(settings).items() if name not in Schedule.__struct_fields__}
+    return RoomRecord(
+        **fields,
+        room=body.room or f"{principal.room_prefix or 'room-'}{secrets.token_hex(4)}",
+        created_at=rfc3339(unix_now),
+        owner=principal.key,
+        schedule=schedule or Schedule(),
+    )
+
+
+def _template(controller: Controller, principal: Principal, name: str | None) -> RoomSettings:
+    if name is None:
+        return RoomSettings()
+    principal.require_room(name)
+    return controller.templates.get(name).settings
 
 
 def _create_within_quota(controller: Controller, principal: Principal, room: RoomRecord) -> list[Effect]:
@@ -84,7 +99,13 @@ async def patch_room(request: web.Request) -> web.Response:
     controller, name = request.app[CONTROLLER], request.match_info["room"]
     body = await read_body(request, RoomPatch)
     require_store(controller)
-    await controller.step(lambda: controller.brain.patch_room(name, body, controller.now()))
+
+    def decide() -> list[Effect]:
+        now, room = controller.now(), controller.brain.state.room(name)
+        schedule = changed_schedule(room.schedule, body, controller.unix_now(), now)
+        return controller.brain.patch_room(name, body, now, schedule)
+
+    await controller.step(decide)
     return json_response(show_room(controller.brain.state.room(name)))
 
 

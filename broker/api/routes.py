@@ -7,7 +7,21 @@ from enum import StrEnum
 from aiohttp import web
 
 from broker import protocol
-from broker.api import api_key_routes, auth, control, fleet, lists, offers, regions, rooms, sessions, usage, waiting
+from broker.api import (
+    api_key_routes,
+    auth,
+    control,
+    fleet,
+    lists,
+    moderation,
+    offers,
+    regions,
+    rooms,
+    sessions,
+    template_routes,
+    usage,
+    waiting,
+)
 from broker.api.keys import CONTROLLER, SCOPE
 from broker.api.problems import standing_by
 
@@ -59,7 +73,8 @@ class Route:
 ROUTES: tuple[Route, ...] = (
     Route(
         method="POST", path="/v1/rooms", handler=rooms.create_room, tag="rooms", access=Access.OPERATOR,
-        summary="Create a room", body=protocol.RoomCreate, answer=protocol.Room, status=201, statuses=(409, 422, 503),
+        summary="Create a room", body=protocol.RoomCreate, answer=protocol.Room, status=201,
+        statuses=(404, 409, 422, 503),
         scope=protocol.Scope.ROOMS_WRITE,
     ),
     Route(
@@ -73,13 +88,33 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         method="PATCH", path="/v1/rooms/{room}", handler=rooms.patch_room, tag="rooms", access=Access.OPERATOR,
-        summary="Change a room", body=protocol.RoomPatch, answer=protocol.Room, statuses=(404, 503),
+        summary="Change a room", body=protocol.RoomPatch, answer=protocol.Room, statuses=(404, 422, 503),
         scope=protocol.Scope.ROOMS_WRITE,
     ),
     Route(
         method="DELETE", path="/v1/rooms/{room}", handler=rooms.delete_room, tag="rooms", access=Access.OPERATOR,
         summary="Close a room and end its sessions", status=204, statuses=(404, 503),
         scope=protocol.Scope.ROOMS_WRITE,
+    ),
+    Route(
+        method="GET", path="/v1/templates", handler=template_routes.list_templates, tag="templates",
+        access=Access.OPERATOR, summary="List templates of rooms", answer=protocol.TemplateList,
+        query=protocol.PageQuery, scope=protocol.Scope.ROOMS_READ,
+    ),
+    Route(
+        method="GET", path="/v1/templates/{template}", handler=template_routes.get_template, tag="templates",
+        access=Access.OPERATOR, summary="One template", answer=protocol.Template, statuses=(404,),
+        scope=protocol.Scope.ROOMS_READ,
+    ),
+    Route(
+        method="PUT", path="/v1/templates/{template}", handler=template_routes.put_template, tag="templates",
+        access=Access.OPERATOR, summary="Make or replace a template", body=protocol.RoomSettings,
+        answer=protocol.Template, statuses=(409, 422, 503), scope=protocol.Scope.ROOMS_WRITE,
+    ),
+    Route(
+        method="DELETE", path="/v1/templates/{template}", handler=template_routes.delete_template, tag="templates",
+        access=Access.OPERATOR, summary="Forget a template; rooms made from it stay", status=204,
+        statuses=(404, 503), scope=protocol.Scope.ROOMS_WRITE,
     ),
     Route(
         method="POST", path="/v1/rooms/{room}/tokens", handler=rooms.create_token, tag="rooms",
@@ -95,7 +130,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="PATCH", path="/v1/rooms/{room}/participants/{participant}", handler=rooms.patch_participant,
         tag="participants", access=Access.MODERATOR, summary="Change a participant's role, or mute them",
-        body=protocol.ParticipantPatch, answer=protocol.Participant, statuses=(404,),
+        body=protocol.ParticipantPatch, answer=protocol.Participant, statuses=(404, 409),
         scope=protocol.Scope.PARTICIPANTS_WRITE,
     ),
     Route(
@@ -112,6 +147,22 @@ ROUTES: tuple[Route, ...] = (
         method="POST", path="/v1/rooms/{room}/join", handler=sessions.join, tag="sessions", access=Access.JOIN_TOKEN,
         summary="Join a room: place a session", body=protocol.JoinRequest, answer=protocol.JoinGrant, status=201,
         statuses=(404, 409, 423, 429, 503), accepted=protocol.WaitingTicket,
+    ),
+    Route(
+        method="POST", path="/v1/rooms/{room}/participants/{participant}/move", handler=moderation.move_participant,
+        tag="participants", access=Access.OPERATOR, summary="Send a participant to another room",
+        body=protocol.MoveRequest, answer=protocol.MoveStarted, status=202, statuses=(404, 409, 423, 503),
+        scope=protocol.Scope.PARTICIPANTS_WRITE,
+    ),
+    Route(
+        method="POST", path="/v1/rooms/{room}/mute", handler=moderation.mute_all, tag="participants",
+        access=Access.MODERATOR, summary="Mute everybody, or some roles", body=protocol.MuteAll,
+        answer=protocol.MutedParticipants, statuses=(404,), scope=protocol.Scope.PARTICIPANTS_WRITE,
+    ),
+    Route(
+        method="POST", path="/v1/rooms/{room}/data", handler=moderation.send_data, tag="participants",
+        access=Access.MODERATOR, summary="Hand data to the clients of a room, or to some", body=protocol.DataMessage,
+        answer=protocol.DataSent, statuses=(404, 429), scope=protocol.Scope.PARTICIPANTS_WRITE,
     ),
     Route(
         method="PUT", path="/v1/rooms/{room}/lock", handler=waiting.lock_room, tag="waiting", access=Access.MODERATOR,

@@ -12,9 +12,10 @@ from broker.api.client_address import FORWARDED_FOR, client_address, network_of
 from broker.api.controller import Controller
 from broker.api.keys import CONTROLLER, GUEST_LIMITER, RESHAPE_LIMITER, TRUSTED_PROXIES
 from broker.api.knocking import knock
-from broker.api.presentation import grant, rfc3339, show_probe_target
+from broker.api.presentation import grant, show_probe_target
 from broker.api.problems import ApiError, malformed
-from broker.core import waiting
+from broker.api.timestamps import rfc3339
+from broker.core import moving, waiting
 from broker.core.refusals import Refusal
 from broker.core.sessions import Join
 from broker.core.state import RoomRecord
@@ -62,7 +63,8 @@ async def join(request: web.Request) -> web.Response:
     body = await read_body(request, JoinRequest)
     room = controller.brain.state.room(request.match_info["room"])
     who = await identify(request, controller, room, body)
-    if waiting.must_wait(room, who.role):
+    is_moved = moving.expected(controller.brain.state, room, who.token_id) is not None
+    if waiting.must_wait(room, who.role) and not is_moved:
         return await knock(controller, room, who)
     session = await place(controller, join_for(request, room, who, body), who)
     controller.metrics.placement_seconds.observe(controller.now() - began)

@@ -14,30 +14,46 @@ from broker.core.state import Totals, UsageRecord
 from broker.protocol import UsageReport, UsageRow
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-_PARAMETERS = {"from", "to", "room", "group_by"}
-_GROUPS: dict[str, Callable[[UsageRecord], tuple[str, str]]] = {
-    "day,room": lambda record: (record.day, record.room),
-    "day": lambda record: (record.day, ""),
-    "room": lambda record: ("", record.room),
-}
+_PARAMETERS = {"from", "to", "room", "key", "group_by"}
+_GROUPS = ("day", "room", "key")
+GroupKey = tuple[str, str, str]
 
 
 async def get_usage(request: web.Request) -> web.Response:
-    """What was used: `from` and `to` are days in UTC, both included; `group_by` is `day,room`, `day` or `room`."""
+    """What was used: `from` and `to` are days in UTC, both included; `group_by` some of `day,room,key`."""
     query = request.query
     if unknown := set(query) - _PARAMETERS:
         known = ", ".join(sorted(_PARAMETERS))
         raise ApiError("malformed", 400, "Unknown parameter", f"there is no {min(unknown)[:40]!r}; known: {known}")
     first, last = _day(query.get("from", "0000-01-01")), _day(query.get("to", "9999-12-31"))
-    group = _GROUPS.get(query.get("group_by", "day,room"))
-    if group is None:
-        raise ApiError("malformed", 400, "Unknown grouping", f"group_by is one of {'; '.join(_GROUPS)}")
-    room = query.get("room")
-    records = request.app[CONTROLLER].brain.state.usage.values()
-    reaches = principal_of(request).reaches
-    chosen = [r for r in records if first <= r.day <= last and room in (None, r.room) and reaches(r.room)]
+    group = _grouping(query.get("group_by", "day,room"))
+    room, owner, reaches = query.get("room"), query.get("key"), principal_of(request).reaches
+    chosen = [
+        record
+        for record in request.app[CONTROLLER].brain.state.usage.values()
+        if first <= record.day <= last
+        and room in (None, record.room)
+        and owner in (None, record.owner)
+        and reaches(record.room)
+    ]
     rows = [_row(key, list(members)) for key, members in groupby(sorted(chosen, key=group), key=group)]
     return json_response(UsageReport(rows=rows, total=_sum(chosen).usage()))
+
+
+def _grouping(text: str) -> Callable[[UsageRecord], GroupKey]:
+    """What rows are told apart by. Raises `ApiError`."""
+    wanted = text.split(",")
+    if len(set(wanted)) < len(wanted) or not set(wanted) <= set(_GROUPS):
+        raise ApiError("malformed", 400, "Unknown grouping", f"group_by is some of {','.join(_GROUPS)}, each once")
+
+    def group(record: UsageRecord) -> GroupKey:
+        day, room, key = (
+            value if name in wanted else ""
+            for name, value in zip(_GROUPS, (record.day, record.room, record.owner), strict=True)
+        )
+        return day, room, key
+
+    return group
 
 
 def _day(text: str) -> str:
@@ -46,9 +62,10 @@ def _day(text: str) -> str:
     return text
 
 
-def _row(key: tuple[str, str], records: list[UsageRecord]) -> UsageRow:
+def _row(group: GroupKey, records: list[UsageRecord]) -> UsageRow:
+    day, room, key = group
     sessions = sum(record.sessions for record in records)
-    return UsageRow(day=key[0], room=key[1], sessions=sessions, usage=_sum(records).usage())
+    return UsageRow(day=day, room=room, key=key, sessions=sessions, usage=_sum(records).usage())
 
 
 def _sum(records: Iterable[UsageRecord]) -> Totals:

@@ -6,11 +6,26 @@ answering each `Claim`, before the next event. A method that raises `Refusal` ha
 
 from collections.abc import Iterable, Sequence
 
-from broker.core import fleet, lines, metering, publishing, revision, rooms, sessions, starts, views, waiting
+from broker.core import (
+    fleet,
+    lines,
+    metering,
+    moderation,
+    moving,
+    publishing,
+    revision,
+    rooms,
+    sessions,
+    starts,
+    views,
+    waiting,
+)
 from broker.core.effects import AgentKey, Effect
+from broker.core.moves import MoveRecord
 from broker.core.policies import BestValue, PlacementPolicy
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.reoptimisation import Move, Problem
+from broker.core.schedule import Schedule
 from broker.core.sessions import Join
 from broker.core.state import (
     AgentRecord,
@@ -29,10 +44,13 @@ from broker.core.tickets import TicketRecord
 from broker.protocol import (
     AgentState,
     EndReason,
+    MuteAll,
     ParticipantPatch,
     Probe,
     RegisterEdge,
     RegisterNode,
+    Role,
+    RoomData,
     RoomPatch,
     SessionState,
     TicketState,
@@ -55,9 +73,9 @@ class Brain:
         rooms.create(self.state, room, now)
         return self._effects()
 
-    def patch_room(self, room: str, changes: RoomPatch, now: float) -> list[Effect]:
-        """Change a room. Raises `Refusal`."""
-        rooms.patch(self.state, room, changes, now)
+    def patch_room(self, room: str, changes: RoomPatch, now: float, schedule: Schedule | None = None) -> list[Effect]:
+        """Change a room; `schedule` is the new one, if it changes. Raises `Refusal`."""
+        rooms.patch(self.state, room, changes, schedule, now)
         return self._effects()
 
     def close_room(self, room: str) -> list[Effect]:
@@ -93,6 +111,23 @@ class Brain:
     def decide(self, room: str, tickets: Sequence[str] | None, now: float, *, admitted: bool) -> list[Effect]:
         """Let these in, or send them away; `None` is everybody who waits. Raises `Refusal`."""
         waiting.decide(self.state, self.state.room(room), tickets, now, admitted=admitted)
+        return self._effects()
+
+    def mute_all(self, room: str, body: MuteAll) -> tuple[list[Effect], int]:
+        """Mute (or unmute) everybody but some; the effects, and how many it changed. Raises `Refusal`."""
+        count = moderation.mute_all(self.state, self.state.room(room), body)
+        return self._effects(), count
+
+    def send_data(
+        self, room: str, data: RoomData, to: Sequence[str] | None, roles: Sequence[Role] | None
+    ) -> tuple[list[Effect], int]:
+        """Hand data to clients of a room; the effects, and to how many it goes. Raises `Refusal`."""
+        count = moderation.send_data(self.state, self.state.room(room), data, to, roles)
+        return self._effects(), count
+
+    def move(self, session: str, to: str, token: str, token_id: str, now: float) -> list[Effect]:
+        """Send a participant to another room, where they join with `token`. Raises `Refusal`."""
+        moving.begin(self.state, self.state.session(session), to, token, token_id, now)
         return self._effects()
 
     def resume(self, session: str, probes: Sequence[Probe], now: float) -> list[Effect]:
@@ -231,6 +266,9 @@ class Brain:
             if session.session in state.sessions:
                 sessions.end(state, session, session.deadline_reason)
         waiting.expire(state, now)
+        waiting.tell_hosts(state)
+        moving.expire(state, now)
+        rooms.follow_schedules(state, now)
         rooms.close_empty(state, now)
         if state.demand.is_due(now):
             drawn = sum(view.claimed for view in state.views.values() if view.node is not None)
@@ -247,11 +285,12 @@ class Brain:
         now: float,
         tickets: Iterable[TicketRecord] = (),
         usage: Iterable[UsageRecord] = (),
+        moves: Iterable[MoveRecord] = (),
     ) -> None:
         """Take over what an earlier broker left in the store; agents get a longer grace to come back."""
         state = self.state
         state.rooms = {room.room: room for room in restored_rooms}
-        state.usage = {f"{record.day}/{record.room}": record for record in usage}
+        state.usage = {record.name: record for record in usage}
         state.views = {view.view: view for view in restored_views if view.room in state.rooms}
         for session in restored_sessions:
             if session.room in state.rooms and session.view in state.views:
@@ -260,6 +299,7 @@ class Brain:
             _restore_agent(state, agent, now)
         _relink(state, now)
         waiting.restore(state, tickets, now)
+        moving.restore(state, moves, now)
 
 
 def _restore_session(state: State, session: SessionRecord, now: float) -> None:

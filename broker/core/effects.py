@@ -37,6 +37,7 @@ class Collection(StrEnum):
     VIEWS = "views"
     USAGE = "usage"
     TICKETS = "tickets"
+    MOVES = "moves"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ keeps. One that stays away, or whose heartbeats stop, is dead, and sooner if ano
 views are placed again, its viewers may resume.
 """
 
-from broker.core import sessions, suspicion, views
+from broker.core import rooms, sessions, suspicion, views, waiting
 from broker.core.effects import AgentKey, AgentLost, Disconnect, Send
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.state import (
@@ -196,6 +196,8 @@ def edge_message(state: State, edge: EdgeRecord, message: object, now: float) ->
             session = state.sessions.get(message.session)
             if session is not None and session.edge == edge.edge:
                 sessions.connected(state, session)
+                rooms.warn_newcomer(state, session, now)
+                waiting.host_came(state, session)
         case ViewerGone():
             _viewer_gone(state, edge, message, now)
         case ReportBatch():

@@ -3,7 +3,8 @@
 A view counts while a node holds capacity for it, whether or not anybody is connected: that capacity is nobody else's.
 It counts at the prices of the region that draws it (`broker.core.prices`). A shared view is divided equally among its
 sessions. Time that the broker did not see, as it was down or stood still, is not counted beyond `MAX_STEP_S`: a bill
-shows rather too little than too much. Sums are kept by day and room, as the shell names the day, for `KEPT_DAYS`.
+shows rather too little than too much. Sums are kept by day, room and the API key that made it, as the shell names the
+day, for `KEPT_DAYS`.
 """
 
 from broker.core.effects import Collection, Persist
@@ -75,12 +76,9 @@ def _watching(state: State, session: SessionRecord, seconds: float) -> Totals:
 
 
 def record_of(state: State, day: str, room: str) -> UsageRecord:
-    """The sums of a room on a day; new ones are zero."""
-    key = f"{day}/{room}"
-    record = state.usage.get(key)
-    if record is None:
-        record = state.usage[key] = UsageRecord(day=day, room=room)
-    return record
+    """The sums of a room, as its present owner's, on a day; new ones are zero."""
+    new = UsageRecord(day=day, room=room, owner=state.rooms[room].owner)
+    return state.usage.setdefault(new.name, new)
 
 
 def _persist(state: State) -> None:

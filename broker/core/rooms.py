@@ -2,10 +2,12 @@
 
 from msgspec import UNSET
 
-from broker.core import sessions, views, waiting
+from broker.core import moderation, moving, sessions, views, waiting
+from broker.core.limits import require_role
 from broker.core.refusals import Refusal, RefusalKind
+from broker.core.schedule import Schedule
 from broker.core.state import RoomRecord, SessionRecord, State
-from broker.protocol import EndReason, ParticipantPatch, RoomPatch
+from broker.protocol import EndReason, ParticipantPatch, RoomClosing, RoomPatch
 
 
 def create(state: State, room: RoomRecord, now: float) -> None:
@@ -30,9 +32,14 @@ def _require_scene(state: State, scene: str) -> None:
         )
 
 
-def patch(state: State, name: str, changes: RoomPatch, now: float) -> None:
-    """Change what may be changed. A lower limit sends nobody away; it only keeps newcomers out."""
+def patch(state: State, name: str, changes: RoomPatch, schedule: Schedule | None, now: float) -> None:
+    """Change what may be changed, and the schedule if there is a new one.
+
+    A lower limit sends nobody away; it only keeps newcomers out.
+    """
     room = state.room(name)
+    if schedule is not None:
+        room.schedule, room.is_warned = schedule, False
     if changes.max_participants is not UNSET:
         room.max_participants = changes.max_participants
     if changes.empty_timeout_s is not UNSET:
@@ -41,6 +48,8 @@ def patch(state: State, name: str, changes: RoomPatch, now: float) -> None:
         room.open = changes.open
     if changes.metadata is not UNSET:
         room.metadata = changes.metadata
+    if changes.limits is not UNSET:
+        room.limits = changes.limits
     _patch_door(state, room, changes, now)
     state.persist(room)
 
@@ -54,12 +63,13 @@ def _patch_door(state: State, room: RoomRecord, changes: RoomPatch, now: float) 
             waiting.open_doors(state, room, now)
 
 
-def close(state: State, name: str) -> None:
+def close(state: State, name: str, reason: EndReason = EndReason.ROOM_CLOSED) -> None:
     """End everybody's session and forget the room."""
     room = state.room(name)
     for session in views.room_sessions(state, room):
-        sessions.end(state, session, EndReason.ROOM_CLOSED)
+        sessions.end(state, session, reason)
     waiting.send_all_away(state, room)
+    moving.room_closed(state, room)
     del state.rooms[name]
     state.persist(room)
 
@@ -73,21 +83,45 @@ def participant(state: State, room_name: str, name: str) -> SessionRecord:
 
 
 def patch_participant(state: State, room_name: str, name: str, changes: ParticipantPatch) -> None:
-    """Change somebody's role or mute them; world and edge learn of it."""
+    """Change somebody's role, if the room takes one more of it, or mute them; world and edge learn of it."""
     session = participant(state, room_name, name)
-    if changes.role is not UNSET:
+    if changes.role is not UNSET and changes.role is not session.role:
+        require_role(state, state.rooms[room_name], changes.role)
         session.role = changes.role
     if changes.muted is not UNSET:
         session.muted = changes.muted
     views.put_participant(state, state.rooms[room_name], session)
     views.put_session(state, session)
+    waiting.host_came(state, session)
     state.persist(session)
+
+
+def follow_schedules(state: State, now: float) -> None:
+    """Close the rooms whose time is over, and warn those whose time soon is."""
+    for room in list(state.rooms.values()):
+        if room.schedule.is_over(now):
+            close(state, room.room, EndReason.SCHEDULE_ENDED)
+        elif room.schedule.ends_soon(now) and not room.is_warned:
+            room.is_warned = True
+            state.persist(room)
+            moderation.tell(state, room, RoomClosing(in_s=_left_s(room, now)), moderation.audience(state, room))
+
+
+def warn_newcomer(state: State, session: SessionRecord, now: float) -> None:
+    """Tell one who has just connected what those in the room know already."""
+    room = state.rooms[session.room]
+    if room.is_warned:
+        moderation.tell(state, room, RoomClosing(in_s=_left_s(room, now)), [session], named=True)
+
+
+def _left_s(room: RoomRecord, now: float) -> float:
+    return max(0.0, (room.schedule.closes_at_s or now) - now)
 
 
 def close_empty(state: State, now: float) -> None:
     """Close the rooms that have been empty for longer than they allow; 0 keeps a room for ever."""
     for room in list(state.rooms.values()):
-        if room.sessions or room.tickets:
+        if room.sessions or room.tickets or room.schedule.keeps_room(now):
             room.empty_since = None
         elif room.empty_since is None:
             room.empty_since = now

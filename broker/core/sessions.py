@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 from msgspec import Struct, structs
 
-from broker.core import lines, publishing, views, waiting
+from broker.core import lines, moving, publishing, views, waiting
 from broker.core.effects import Claim, JoinPlaced, JoinRefused, Release, Send, SessionEnded
+from broker.core.limits import require_place
 from broker.core.picture import (
     CodecChoice,
     Picture,
@@ -63,18 +64,18 @@ class Join(Struct, frozen=True, kw_only=True):
 def join(state: State, request: Join, now: float) -> None:
     """Begin a session. Raises `Refusal` when it cannot be; later trouble comes as `JoinRefused`."""
     room = state.room(request.room)
-    ticket = None if request.publishes else waiting.require_entry(state, room, request.role, request.ticket)
-    if len(room.sessions) >= room.max_participants:
-        raise Refusal(
-            RefusalKind.ROOM_FULL,
-            f"room {room.room!r} holds {room.max_participants} participants and is full",
-            RETRY_WHEN_FULL_S,
-        )
+    move = moving.expected(state, room, request.token_id)
+    passes = request.publishes or move is not None
+    ticket = None if passes else waiting.require_entry(state, room, request.role, request.ticket, now)
+    require_place(state, room, request.role, besides=request.token_id)
     if request.publishes:
         publishing.require_free_stage(state, room)
     view, is_new = _view_for(state, room, request)
     session = _session_for(state, room, request, view, now)
     placement = _choose(state, room, session, view, frozenset())
+    if move is not None:
+        session.moved_from = move.session
+        session.muted = move.session in state.sessions and state.sessions[move.session].muted
     if ticket is not None:
         ticket.session = session.session
     if is_new:
@@ -272,6 +273,7 @@ def _admit(state: State, session: SessionRecord) -> None:
         views.put_participant(state, state.rooms[session.room], session)
     views.put_session(state, session)
     waiting.redeemed(state, session)
+    moving.arrived(state, session)
     state.persist(session)
     state.emit(JoinPlaced(session.session))
 

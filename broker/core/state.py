@@ -14,12 +14,14 @@ from msgspec import field as field_of
 from broker.core.cascade import Limits, Parents
 from broker.core.effects import AgentKey, AgentKind, Collection, Effect, Persist
 from broker.core.ledger import Ledger
+from broker.core.moves import MoveRecord
 from broker.core.picture import Picture, PictureLadder, PictureLimits
 from broker.core.policies import BestValue, PlacementPolicy
 from broker.core.pools import NodeOffer, NodePools
 from broker.core.prices import Values
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.scaling import Demand
+from broker.core.schedule import Schedule
 from broker.core.suspicion import OwnLine, Patience, Words
 from broker.core.telemetry import Telemetry
 from broker.core.tickets import TicketRecord
@@ -81,6 +83,8 @@ class CoreSettings:
     """How long anybody may wait: stops a client from polling for ever."""
     admitted_for_s: float = 60.0
     """How long one who was let in may take to come."""
+    move_within_s: float = 30.0
+    """How long a place is kept for one who was sent to another room."""
     max_waiting_in_room: int = 500
     """Stops guests from filling one room's list beyond what a host could go through."""
     max_waiting: int = 20_000
@@ -129,6 +133,11 @@ class RoomRecord(Struct, kw_only=True):
     waiting_room: bool = False
     tickets: list[str] = []
     """Of those who wait before the door, in order of coming."""
+    limits: dict[Role, int] = {}
+    """Most participants of a role."""
+    schedule: Schedule = Schedule()
+    is_warned: bool = False
+    """Whether those in it know that it closes soon."""
 
 
 class Totals(Struct, kw_only=True):
@@ -156,14 +165,20 @@ class Totals(Struct, kw_only=True):
 
 
 class UsageRecord(Struct, kw_only=True):
-    """What a room used on a day (UTC). `sessions` were there on that day."""
+    """What a room used on a day (UTC). `sessions` were there on that day. `owner` is the API key that made the room."""
 
     day: str
     room: str
+    owner: str = ""
     sessions: int = 0
     totals: Totals = field_of(default_factory=Totals)
     is_changed: bool = False
     """Whether the store does not have it yet."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the state and the store; a room's name may belong to two keys on one day."""
+        return "/".join(filter(None, (self.day, self.room, self.owner)))
 
 
 class SessionRecord(Struct, kw_only=True):
@@ -203,6 +218,8 @@ class SessionRecord(Struct, kw_only=True):
     """The last day on which it was counted."""
     ticket: str | None = None
     """Of the waiting room, until the session is placed."""
+    moved_from: str | None = None
+    """The session in another room that ends when this one is placed."""
 
 
 class Holding(Struct, frozen=True):
@@ -330,9 +347,13 @@ class State:
     """Of everybody before the door of a room, in order of coming."""
     ended_tickets: OrderedDict[str, TicketState] = field(default_factory=OrderedDict)
     """How tickets that are gone ended; bounded."""
+    changed_doors: set[str] = field(default_factory=set)
+    """Rooms whose hosts do not know yet who waits; each is told once a tick, however many came."""
+    moves: dict[str, MoveRecord] = field(default_factory=dict)
+    """Who is on the way to another room, by the join token they come with."""
     last_tick: float | None = None
     usage: dict[str, UsageRecord] = field(default_factory=dict)
-    """By day and room, `2026-11-29/hall`."""
+    """By day, room and owner, `2026-11-29/hall/k-1`."""
     demand: Demand = field(default_factory=Demand)
     telemetry: Telemetry = field(default_factory=Telemetry)
     metered_at: float | None = None
@@ -396,7 +417,7 @@ class State:
         """Ask the shell for something."""
         self.effects.append(effect)
 
-    def persist(self, record: RoomRecord | SessionRecord | ViewRecord | TicketRecord) -> None:
+    def persist(self, record: RoomRecord | SessionRecord | ViewRecord | TicketRecord | MoveRecord) -> None:
         """Have the shell write, or delete, this record."""
         match record:
             case RoomRecord():
@@ -407,6 +428,8 @@ class State:
                 self.emit(Persist(Collection.VIEWS, record.view))
             case TicketRecord():
                 self.emit(Persist(Collection.TICKETS, record.ticket))
+            case MoveRecord():
+                self.emit(Persist(Collection.MOVES, record.token_id))
 
     def room(self, name: str) -> RoomRecord:
         """The room of this name, else `Refusal`."""

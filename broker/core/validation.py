@@ -62,6 +62,7 @@ def _validate_tickets(state: State) -> None:
         _require(ticket.deadline > 0 < ticket.give_up_at, f"ticket {name} would wait for ever")
     for room in state.rooms.values():
         _require(len(room.tickets) <= state.settings.max_waiting_in_room, f"too many wait for room {room.room}")
+    _require(all(move.to in state.rooms for move in state.moves.values()), "somebody is sent to a room that is gone")
     for session in state.sessions.values():
         _require(session.ticket is None, f"session {session.session} has not spent its ticket")
 

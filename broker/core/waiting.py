@@ -7,12 +7,14 @@ Publishers of a stage pass the door: their token is an operator's, and an encode
 
 from collections.abc import Iterable, Sequence
 
+from broker.core import moderation
 from broker.core.effects import TicketChanged
 from broker.core.placement import RETRY_WHEN_FULL_S
 from broker.core.refusals import Refusal, RefusalKind
+from broker.core.schedule import require_open
 from broker.core.state import RoomRecord, SessionRecord, State
 from broker.core.tickets import TicketRecord
-from broker.protocol import Role, TicketState
+from broker.protocol import Role, TicketState, WaitingChanged
 
 _STRAIGHT_IN = frozenset({Role.HOST, Role.SPEAKER})
 RETRY_REDEEM_S = 1.0
@@ -29,12 +31,13 @@ def require_unlocked(room: RoomRecord, role: Role) -> None:
         raise Refusal(RefusalKind.ROOM_LOCKED, f"room {room.room!r} is locked: a host has closed it to newcomers")
 
 
-def require_entry(state: State, room: RoomRecord, role: Role, ticket: str | None) -> TicketRecord | None:
+def require_entry(state: State, room: RoomRecord, role: Role, ticket: str | None, now: float) -> TicketRecord | None:
     """The admitted ticket of a newcomer, `None` if they need none. Raises `Refusal` if they may not go in.
 
     Whom a host has admitted goes in although the room is locked.
     """
     if ticket is None:
+        require_open(room.room, room.schedule, role, now)
         require_unlocked(room, role)
         if must_wait(room, role):
             raise Refusal(
@@ -62,9 +65,10 @@ def ticket_of(state: State, room: str, name: str) -> TicketRecord:
 def knock(state: State, record: TicketRecord, now: float) -> None:
     """Put somebody in the queue; who waits there already with the same join token keeps their place.
 
-    Raises `Refusal` if the room is locked, or the queue full.
+    Raises `Refusal` if the room is locked or not open yet, or the queue full.
     """
     room = state.room(record.room)
+    require_open(room.room, room.schedule, record.role, now)
     require_unlocked(room, record.role)
     if (known := by_token(state, room, record.token_id)) is not None:
         poll(state, known, now)
@@ -77,6 +81,7 @@ def knock(state: State, record: TicketRecord, now: float) -> None:
     state.tickets[record.ticket] = record
     room.tickets.append(record.ticket)
     state.persist(record)
+    state.changed_doors.add(record.room)
 
 
 def by_token(state: State, room: RoomRecord, token_id: str | None) -> TicketRecord | None:
@@ -132,6 +137,7 @@ def _admit(state: State, ticket: TicketRecord, now: float) -> None:
     ticket.deadline = now + state.settings.admitted_for_s
     ticket.give_up_at = max(ticket.give_up_at, ticket.deadline)
     state.persist(ticket)
+    state.changed_doors.add(ticket.room)
     state.emit(TicketChanged(ticket.ticket, ticket.room, ticket.state))
 
 
@@ -143,6 +149,7 @@ def end(state: State, ticket: TicketRecord, how: TicketState) -> None:
         room.tickets.remove(ticket.ticket)
     state.remember_ticket_end(ticket.ticket, how)
     state.persist(ticket)
+    state.changed_doors.add(ticket.room)
     state.emit(TicketChanged(ticket.ticket, ticket.room, how))
 
 
@@ -175,6 +182,21 @@ def expire(state: State, now: float) -> None:
     """End the tickets nobody polls any more."""
     for ticket in [t for t in state.tickets.values() if now >= min(t.deadline, t.give_up_at)]:
         end(state, ticket, TicketState.EXPIRED)
+
+
+def host_came(state: State, session: SessionRecord) -> None:
+    """Somebody has connected as a host, or was made one: they are to know who waits."""
+    if session.role is Role.HOST and state.rooms[session.room].tickets:
+        state.changed_doors.add(session.room)
+
+
+def tell_hosts(state: State) -> None:
+    """Tell the hosts of the rooms where somebody came or went how many wait now."""
+    changed, state.changed_doors = state.changed_doors, set()
+    for room in [state.rooms[name] for name in sorted(changed) if name in state.rooms]:
+        event = WaitingChanged(waiting=len(waiting_in(state, room)))
+        hosts = moderation.audience(state, room, roles=[Role.HOST])
+        moderation.tell(state, room, event, hosts, roles=[Role.HOST])
 
 
 def restore(state: State, tickets: Iterable[TicketRecord], now: float) -> None:

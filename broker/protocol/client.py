@@ -1,14 +1,16 @@
 """The data channels between a browser and its edge."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
+from broker.protocol.moderation import Binary
 from broker.protocol.telemetry import DecodeStatistics
 from broker.protocol.terms import (
     Angle,
     Axis,
+    Count,
     EndReason,
     Identifier,
     Message,
@@ -165,6 +167,36 @@ class Ended(Tagged, frozen=True):
     reason: EndReason
 
 
+class RoomData(Tagged, frozen=True):
+    """Data that a host (`sender`), or an operator (`sender` null), sends to clients of the room: one of the two."""
+
+    topic: Identifier
+    value: Any = UNSET
+    binary: Binary | UnsetType = UNSET
+    """Base64."""
+    sender: Identifier | None = None
+
+
+class WaitingChanged(Tagged, frozen=True):
+    """To hosts: how many wait to be let in; who they are is `GET /v1/rooms/{room}/waiting`."""
+
+    waiting: Count
+
+
+class RoomClosing(Tagged, frozen=True):
+    """The room closes in so many seconds, as its schedule says."""
+
+    in_s: float
+
+
+class MoveTo(Tagged, frozen=True):
+    """Join `room` with `token` within `within_s` seconds; this session ends by itself (`moved`) when that is done."""
+
+    room: Identifier
+    token: str
+    within_s: float
+
+
 ClientEvent = (
     Roster
     | RosterJoined
@@ -175,6 +207,10 @@ ClientEvent = (
     | Pong
     | SourceState
     | Refused
+    | RoomData
+    | WaitingChanged
+    | RoomClosing
+    | MoveTo
     | Ended
 )
 

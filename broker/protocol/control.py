@@ -6,7 +6,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from broker.protocol.client import MoveTo, RoomClosing, RoomData, WaitingChanged
 from broker.protocol.fleet import EdgeCapability, EdgeLoad, NodeCapability, NodeLoad
+from broker.protocol.moderation import MAX_ADDRESSED
 from broker.protocol.terms import (
     BitsPerSecond,
     Codec,
@@ -288,6 +290,15 @@ class DropSession(Tagged, frozen=True):
     reason: EndReason
 
 
+class TellViewers(Tagged, frozen=True):
+    """To an edge: hand `event` to connected viewers of `room`: all, or these sessions, of these roles, if any."""
+
+    room: Identifier
+    event: RoomData | WaitingChanged | RoomClosing | MoveTo
+    sessions: Annotated[list[Identifier], Meta(max_length=MAX_ADDRESSED)] | None = None
+    roles: list[Role] = []
+
+
 class Drain(Tagged, frozen=True):
     """To an agent: it gets no new work. `cancelled` calls it off."""
 
@@ -306,6 +317,7 @@ BrokerMessage = (
     | PutSession
     | DropSession
     | PutRelay
+    | TellViewers
     | Drain
 )
 

@@ -1,5 +1,6 @@
 """HTTP: rooms, their participants and join tokens, and problem documents (RFC 9457)."""
 
+from datetime import datetime
 from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -27,38 +28,52 @@ Metadata = Annotated[
 ]
 
 
-class RoomCreate(Message, frozen=True):
-    """Body of `POST /v1/rooms`. `room` is chosen for you when absent."""
-
-    room: Identifier | None = None
-    mode: Mode = Mode.EXPLORE
-    scene: Identifier = "campus"
-    max_participants: MaxParticipants = 50
-    empty_timeout_s: Annotated[float, Meta(ge=0, le=31_536_000)] = 300.0
-    """Seconds without participants after which the room closes; 0 keeps it for ever."""
-    open: bool = False
-    """Whether guests may join without a token, as visitors."""
-    locked: bool = False
-    """Whether nobody new but hosts may join."""
-    waiting_room: bool = False
-    """Whether all but hosts and speakers wait until they are let in."""
-    metadata: Metadata = {}
+EmptyTimeout = Annotated[float, Meta(ge=0, le=31_536_000)]
+Time = Annotated[datetime, Meta(tz=True)]
+"""RFC 3339, with an offset from UTC."""
+RoleLimits = Annotated[dict[Role, Annotated[int, Meta(ge=0, le=100_000)]], Meta(max_length=len(Role))]
+Audience = Annotated[int, Meta(ge=0, le=100_000)]
 
 
 class RoomPatch(Message, frozen=True):
     """Body of `PATCH /v1/rooms/{room}`; absent keys stay as they are. Mode and scene are fixed at creation."""
 
     max_participants: MaxParticipants | UnsetType = UNSET
-    empty_timeout_s: Annotated[float, Meta(ge=0, le=31_536_000)] | UnsetType = UNSET
+    empty_timeout_s: EmptyTimeout | UnsetType = UNSET
+    """Seconds without participants after which the room closes; 0 keeps it for ever."""
     open: bool | UnsetType = UNSET
+    """Whether guests may join without a token, as visitors."""
     locked: bool | UnsetType = UNSET
+    """Whether nobody new but hosts may join."""
     waiting_room: bool | UnsetType = UNSET
-    """Turned off, it lets in everybody who waits."""
+    """Whether all but hosts and speakers wait until they are let in; turned off, it lets in everybody who waits."""
     metadata: Metadata | UnsetType = UNSET
+    limits: RoleLimits | UnsetType = UNSET
+    """Most participants of a role; roles that are not named have no limit of their own."""
+    open_at: Time | UnsetType | None = UNSET
+    """Before it only hosts may come in; null: open at once."""
+    close_at: Time | UnsetType | None = UNSET
+    """Then the room closes; null: it does not close by the clock."""
+    expected_audience: Audience | UnsetType = UNSET
+    """How many are expected when it opens; machines for them are wanted in time."""
+
+
+class RoomSettings(RoomPatch, frozen=True):
+    """Body of `PUT /v1/templates/{template}`: what a room is made with; absent keys take the defaults."""
+
+    mode: Mode | UnsetType = UNSET
+    scene: Identifier | UnsetType = UNSET
+
+
+class RoomCreate(RoomSettings, frozen=True):
+    """Body of `POST /v1/rooms`. `room` is chosen for you when absent; else what is absent is as `template` says."""
+
+    room: Identifier | None = None
+    template: Identifier | None = None
 
 
 class Room(Message, frozen=True):
-    """A room as the API shows it. `created_at` is RFC 3339, UTC."""
+    """A room as the API shows it. `created_at`, `open_at` and `close_at` are RFC 3339, UTC."""
 
     room: Identifier
     mode: Mode
@@ -74,6 +89,10 @@ class Room(Message, frozen=True):
     waiting_room: bool = False
     waiting: int = 0
     """How many wait to be let in."""
+    limits: RoleLimits = {}
+    open_at: str | None = None
+    close_at: str | None = None
+    expected_audience: int = 0
 
 
 class RoomList(Message, frozen=True):

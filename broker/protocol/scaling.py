@@ -4,11 +4,16 @@ from broker.protocol.terms import Count, Message
 
 
 class Wanted(Message, frozen=True, kw_only=True):
-    """Machines of one kind. `now` and `expected` are demand: units of drawing for nodes, viewers for edges."""
+    """Machines of one kind. The first four are demand: units of drawing for nodes, viewers for edges."""
 
     now: float
+    """With those who were refused in the last minute."""
+    trend: float
+    """In three minutes, if it goes on as in the last five."""
+    scheduled: float
+    """Of people whom rooms' schedules expect soon, and who are not here yet."""
     expected: float
-    """In three minutes, with those who were refused in the last one."""
+    """The larger of the trend, and of what is now with what is scheduled."""
     ready: Count
     """Machines that take new work."""
     draining: Count

@@ -88,7 +88,9 @@ class EndReason(StrEnum):
 
     LEFT = "left"
     REMOVED = "removed"
+    MOVED = "moved"
     ROOM_CLOSED = "room_closed"
+    SCHEDULE_ENDED = "schedule_ended"
     CONNECT_TIMEOUT = "connect_timeout"
     CONNECTION_LOST = "connection_lost"
     NODE_LOST = "node_lost"

@@ -18,16 +18,18 @@ class Usage(Message, frozen=True, kw_only=True):
 
 
 class UsageRow(Message, frozen=True, kw_only=True):
-    """One room on one day (UTC, `2026-11-29`), or the sum over days or rooms, whose name is then empty."""
+    """One room on one day (UTC, `2026-11-29`), or the sum over days, rooms or keys, whose name is then empty."""
 
     day: str
     room: str
+    key: str
+    """The id of the API key that made the room (`root`, `operator:NAME`); empty unless asked for, or unknown."""
     sessions: int
     usage: Usage
 
 
 class UsageReport(Message, frozen=True):
-    """`GET /v1/usage`: rows in order of day and room, and their sum."""
+    """`GET /v1/usage`: rows in order of day, room and key, and their sum."""
 
     rows: list[UsageRow]
     total: Usage

@@ -17,11 +17,17 @@ from broker.protocol import (
     ApiKeyCreate,
     ApiKeyGrant,
     ApiKeyList,
+    DataMessage,
+    DataSent,
     DrainRequest,
     JoinGrant,
     JoinRequest,
     Move,
     MoveList,
+    MoveRequest,
+    MoveStarted,
+    MuteAll,
+    MutedParticipants,
     NetworkList,
     Node,
     NodeList,
@@ -39,11 +45,14 @@ from broker.protocol import (
     RoomList,
     RoomPatch,
     RoomQuery,
+    RoomSettings,
     RotateRequest,
     Scaling,
     SessionEntry,
     SessionList,
     SessionQuery,
+    Template,
+    TemplateList,
     TicketState,
     TokenGrant,
     TokenRequest,
@@ -58,13 +67,15 @@ from broker.protocol import (
 
 REQUEST_TIMEOUT_S = 10.0
 ALL_ROOMS = RoomQuery(limit=MAX_PAGE)
+ALL_TEMPLATES = PageQuery(limit=MAX_PAGE)
 ALL_PARTICIPANTS = ParticipantQuery(limit=MAX_PAGE)
 ALL_SESSIONS = SessionQuery(limit=MAX_PAGE)
 ALL_WAITING = WaitingQuery(limit=MAX_PAGE)
+MUTE_ALL_BUT_HOSTS = MuteAll()
 MAX_HELD_POLL_S = REQUEST_TIMEOUT_S / 2
 _T = TypeVar("_T")
 _Asked = TypeVar("_Asked", bound=PageQuery)
-_Page = TypeVar("_Page", RoomList, ParticipantList, SessionList, WaitingList)
+_Page = TypeVar("_Page", RoomList, TemplateList, ParticipantList, SessionList, WaitingList)
 
 
 class Refused(Exception):
@@ -108,6 +119,26 @@ class BrokerClient:
     async def create_room(self, room: RoomCreate) -> Room:
         """Create a room. Raises `Refused`."""
         return await self._call("POST", "/v1/rooms", Room, body=room, token=self._api_key)
+
+    async def put_template(self, template: str, settings: RoomSettings) -> Template:
+        """Make a template of rooms, or replace it. Raises `Refused`."""
+        return await self._call("PUT", f"/v1/templates/{template}", Template, body=settings, token=self._api_key)
+
+    async def template(self, template: str) -> Template:
+        """One template. Raises `Refused`."""
+        return await self._call("GET", f"/v1/templates/{template}", Template, token=self._api_key)
+
+    async def templates(self, query: PageQuery = ALL_TEMPLATES) -> list[Template]:
+        """All templates, page by page. Raises `Refused`."""
+        return [entry async for page in _pages(self.templates_page, query) for entry in page.templates]
+
+    async def templates_page(self, query: PageQuery) -> TemplateList:
+        """One page of templates. Raises `Refused`."""
+        return await self._call("GET", "/v1/templates" + _query(query), TemplateList, token=self._api_key)
+
+    async def delete_template(self, template: str) -> None:
+        """Forget a template; rooms made from it stay. Raises `Refused`."""
+        await self._request("DELETE", f"/v1/templates/{template}", None, self._api_key)
 
     async def rooms(self, query: RoomQuery = ALL_ROOMS) -> list[Room]:
         """All rooms that match, page by page. Raises `Refused`."""
@@ -229,10 +260,10 @@ class BrokerClient:
         await self._request("DELETE", ticket.poll_url, None, ticket.token or "")
 
     async def usage(
-        self, first_day: str = "", last_day: str = "", room: str = "", group_by: str = "day,room"
+        self, first_day: str = "", last_day: str = "", room: str = "", group_by: str = "day,room", key: str = ""
     ) -> UsageReport:
         """What rooms used between two days (UTC, `2026-11-29`), both included. Raises `Refused`."""
-        wanted = {"from": first_day, "to": last_day, "room": room, "group_by": group_by}
+        wanted = {"from": first_day, "to": last_day, "room": room, "key": key, "group_by": group_by}
         query = urlencode({name: value for name, value in wanted.items() if value})
         return await self._call("GET", f"/v1/usage?{query}", UsageReport, token=self._api_key)
 
@@ -283,9 +314,28 @@ class BrokerClient:
         path = f"/v1/rooms/{room}/waiting/{how}"
         return (await self._call("POST", path, WaitingDecided, body=body, token=self._api_key)).tickets
 
+    async def mute_all(self, room: str, request: MuteAll = MUTE_ALL_BUT_HOSTS) -> int:
+        """Mute (or unmute) everybody, or some roles; how many it changed. Raises `Refused`."""
+        path = f"/v1/rooms/{room}/mute"
+        return (await self._call("POST", path, MutedParticipants, body=request, token=self._api_key)).changed
+
+    async def send_data(self, room: str, message: DataMessage) -> int:
+        """Hand data to the clients of a room, or to some; to how many. Raises `Refused`."""
+        path = f"/v1/rooms/{room}/data"
+        return (await self._call("POST", path, DataSent, body=message, token=self._api_key)).participants
+
+    async def move(self, room: str, participant: str, to: str) -> MoveStarted:
+        """Send a participant to another room; undo it by moving them back. Raises `Refused`."""
+        path = f"/v1/rooms/{room}/participants/{participant}/move"
+        return await self._call("POST", path, MoveStarted, body=MoveRequest(to=to), token=self._api_key)
+
     async def patch_room(self, room: str, change: RoomPatch) -> Room:
         """Change a room. Raises `Refused`."""
         return await self._call("PATCH", f"/v1/rooms/{room}", Room, body=change, token=self._api_key)
+
+    async def close_room(self, room: str) -> None:
+        """Close a room and end its sessions. Raises `Refused`."""
+        await self._request("DELETE", f"/v1/rooms/{room}", None, self._api_key)
 
     async def lock_room(self, room: str) -> Room:
         """Let nobody new in but hosts. Raises `Refused`."""

@@ -43,7 +43,8 @@ async def test_usage_is_told_by_day_and_room_and_in_sum(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["?since=2020-01-01", "?from=yesterday", "?to=2020-1-1", "?group_by=key", "?from=٢٠٢٠-٠١-٠١"]
+    "query",
+    ["?since=2020-01-01", "?from=yesterday", "?to=2020-1-1", "?group_by=key,key", "?group_by=", "?from=٢٠٢٠-٠١-٠١"],
 )
 async def test_what_cannot_be_asked_is_refused_by_name(api: Api, query: str) -> None:
     assert await api.problem("GET", f"/v1/usage{query}") == (400, "malformed")
@@ -67,6 +68,46 @@ async def test_the_typed_client_reads_the_bill_and_the_scaling_signal(api: Api) 
     assert (signal.nodes.ready, signal.edges.ready) == (1, 1)
 
 
+async def test_usage_is_told_by_key_also_after_room_and_key_are_gone(api: Api) -> None:
+    await api.node(units=8.0)
+    await api.edge()
+    wish = {"name": "booking", "scopes": ["rooms:write"]}
+    grant = await api.ok("POST", "/v1/api-keys", wish)
+    key = grant["api_key"]["key"]
+    for room, token in (("alpha", grant["secret"]), ("beta", grant["secret"]), ("gamma", API_KEY)):
+        await api.ok("POST", "/v1/rooms", {"room": room}, token=token)
+        await api.join(room)
+    await until_used(api, 3.0)
+    await api.ok("DELETE", "/v1/rooms/alpha")
+    await api.ok("DELETE", f"/v1/api-keys/{key}")
+    booked, own = (await used(api, "?group_by=key"))["rows"]
+    assert [(row["day"], row["room"], row["key"], row["sessions"]) for row in (booked, own)] == [
+        ("", "", key, 2),
+        ("", "", "root", 1),
+    ]
+    async with BrokerClient(api.base, API_KEY) as client:
+        report = await client.usage(key=key, group_by="room,key")
+    assert [(row.room, row.key) for row in report.rows] == [("alpha", key), ("beta", key)]
+    assert [row["key"] for row in (await used(api))["rows"]] == ["", "", ""]
+
+
+async def test_a_room_made_again_by_another_key_is_billed_to_that_key(api: Api) -> None:
+    await api.node()
+    await api.edge()
+    secret = (await api.ok("POST", "/v1/api-keys", {"name": "b", "scopes": ["rooms:write"]}))["secret"]
+    for token in (API_KEY, secret):
+        await api.ok("POST", "/v1/rooms", {"room": "hall"}, token=token)
+        await api.join("hall")
+        before = (await used(api))["total"]["unit_s"]
+        await until_used(api, before + 0.5)
+        await api.ok("DELETE", "/v1/rooms/hall")
+    rows = (await used(api, "?group_by=room,key"))["rows"]
+    assert [row["room"] for row in rows] == ["hall", "hall"]
+    assert len({row["key"] for row in rows}) == 2
+    (row,) = (await used(api, "?group_by=room"))["rows"]
+    assert row["sessions"] == 2
+
+
 @pytest.mark.redis
 async def test_usage_outlives_a_broker(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metering, "PERSIST_EVERY_S", 0.5)
@@ -79,4 +120,5 @@ async def test_usage_outlives_a_broker(redis_server: RedisServer, monkeypatch: p
     async with running_broker(store_url=redis_server.url) as api:
         (row,) = (await used(api))["rows"]
         assert row["room"] == "demo"
+        assert (await used(api, "?group_by=key"))["rows"][0]["key"] == "root"
         assert row["usage"]["unit_s"] >= before - 1.1

@@ -52,3 +52,37 @@ async def test_visitor_made_host_gets_a_hosts_controls(farm: Farm, browser: Brow
             await client.patch_participant("promoted", participant.participant, ParticipantPatch(role=Role.HOST))
             await role_becomes(ada, "host")
             await ada.by("btn-cameras").wait_for()
+
+
+async def test_host_lets_in_who_waits_and_mutes_all_from_the_page(farm: Farm, browser: Browser) -> None:
+    async with BrokerClient(farm.broker_url, farm.api_key) as client:
+        await client.create_room(RoomCreate(room="salon", mode=Mode.EXPLORE, open=True, waiting_room=True))
+        url = f"{farm.broker_url}/?room=salon"
+        async with (
+            visiting(browser, url, "Bohr", seen=False, bypass_csp=True) as bohr,
+            visiting(browser, url, "Crank", seen=False) as crank,
+        ):
+            await bohr.page.get_by_text("Waiting to be let in").wait_for()
+            await crank.page.get_by_text("Waiting to be let in").wait_for()
+            async with visiting(browser, await join_link(farm, "salon", "Host", Role.HOST), "Host") as host:
+                await host.by("btn-people").click()
+                row = host.by("door").get_by_role("listitem")
+                await row.filter(has_text="Bohr").get_by_role("button", name="Let in").click()
+                await bohr.frames(3)
+                await bohr.by("btn-people").click()
+                assert not await bohr.by("door").is_visible(), "visitors see no door"
+                assert not await bohr.by("btn-mute-all").is_visible()
+                await row.filter(has_text="Crank").get_by_role("button", name="Send away").click()
+                await crank.page.get_by_text("The host did not let you in").wait_for()
+                await host.by("door").wait_for(state="hidden")
+                await host.by("btn-mute-all").click()
+                await bohr.page.wait_for_function("window.farstage.session.muted")
+                refused = await bohr.page.evaluate(CALLS_OF_A_HOST)
+                assert refused == ["not-permitted"] * 4
+
+
+CALLS_OF_A_HOST = """async () => {
+  const { host, participant } = window.farstage.session;
+  const calls = [host.waiting(), host.admit(), host.muteAll(), host.changeParticipant(participant, { muted: false })];
+  return (await Promise.allSettled(calls)).map(({ reason }) => reason?.slug);
+}"""

@@ -176,6 +176,7 @@ class Farm:
         publishes: bool = False,
         ticket: str | None = None,
         network: str = "",
+        token_id: str | None = None,
     ) -> SessionRecord:
         self._joins += 1
         request = Join(
@@ -191,7 +192,7 @@ class Farm:
             network=network,
             codecs=codecs,
             viewport=viewport,
-            token_id=f"t{self._joins}",
+            token_id=token_id or f"t{self._joins}",
             publishes=publishes,
             ticket=ticket,
         )

@@ -9,12 +9,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from broker.core.cascade import Limits
 from broker.core.refusals import Refusal
 from broker.core.reoptimisation import Move
+from broker.core.schedule import Schedule
 from broker.core.state import CoreSettings
 from broker.core.validation import validate_state
 from broker.protocol import (
     DrainRequested,
     EndReason,
     Mode,
+    MuteAll,
     Probe,
     Role,
     RoomPatch,
@@ -31,6 +33,8 @@ from tests.support.broker_farm import Farm, edge_key, node_key
 NODES = ["n1", "n2", "n3"]
 EDGES = ["e1", "e2", "e3", "e4"]
 ROOMS = {"walk": Mode.EXPLORE, "relic": Mode.GALLERY, "hall": Mode.CONFERENCE}
+TIMED = "timed"
+"""A room that opens and closes by the clock, and so is not always there."""
 
 
 class BrokerMachine(RuleBasedStateMachine):
@@ -93,6 +97,50 @@ class BrokerMachine(RuleBasedStateMachine):
                 self.farm.join(ticket.room, ticket=ticket.ticket)
                 assert ticket.state is TicketState.JOINED
             self.farm.refuse_pools = []
+
+    @rule(room=st.sampled_from(sorted(ROOMS)), muted=st.booleans())
+    def all_are_muted(self, room, muted):
+        effects, count = self.farm.brain.mute_all(room, MuteAll(muted=muted, roles=tuple(Role)))
+        self.farm.carry_out(effects)
+        assert all(s.muted is muted for s in self.farm.state.sessions.values() if s.room == room)
+        assert count <= len(self.farm.state.rooms[room].sessions)
+
+    @rule(
+        opens_in=st.sampled_from([None, 0.5, 20.0]),
+        closes_in=st.sampled_from([None, 1.0, 30.0]),
+        speakers=st.sampled_from([0, 1, 5]),
+    )
+    def room_is_scheduled(self, opens_in, closes_in, speakers):
+        now, limits = self.farm.now, {Role.SPEAKER: speakers}
+        schedule = Schedule(
+            opens_at_s=None if opens_in is None else now + opens_in,
+            closes_at_s=None if closes_in is None else now + closes_in,
+        )
+        if TIMED in self.farm.state.rooms:
+            self.farm.carry_out(self.farm.brain.patch_room(TIMED, RoomPatch(limits=limits), now, schedule))
+        else:
+            self.farm.room(TIMED, empty_timeout_s=5.0, schedule=schedule, limits=limits)
+
+    @rule(role=st.sampled_from(Role))
+    def someone_comes_to_the_scheduled_room(self, role):
+        with contextlib.suppress(Refusal):
+            self.farm.join(TIMED, role=role)
+            room = self.farm.state.rooms[TIMED]
+            assert role is Role.HOST or room.schedule.is_open(self.farm.now)
+            roles = [self.farm.state.sessions[name].role for name in room.sessions]
+            assert roles.count(role) <= room.limits.get(role, len(roles))
+
+    @precondition(lambda self: self.farm.state.sessions)
+    @rule(data=st.data(), to=st.sampled_from([*ROOMS, TIMED]), comes=st.booleans(), number=st.integers(0, 10**9))
+    def someone_moves(self, data, to, comes, number):
+        session = self.farm.state.sessions[self.pick(data, self.farm.state.sessions)]
+        token_id = f"move{number}"
+        with contextlib.suppress(Refusal):
+            self.farm.carry_out(self.farm.brain.move(session.session, to, "token", token_id, self.farm.now))
+            if comes:
+                moved = self.farm.join(to, token_id=token_id)
+                assert session.session not in self.farm.state.sessions
+                assert (moved.room, moved.muted) == (to, session.muted)
 
     def pick(self, data, things: dict):
         return data.draw(st.sampled_from(sorted(things)))
@@ -172,6 +220,7 @@ class BrokerMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.1, 0.5, 2.0, 12.0]))
     def time_passes(self, seconds):
         self.farm.wait(seconds)
+        assert not any(room.schedule.is_over(self.farm.now) for room in self.farm.state.rooms.values())
 
     @invariant()
     def state_is_valid(self):
@@ -191,6 +240,7 @@ class BrokerMachine(RuleBasedStateMachine):
         assert not self.farm.state.sessions
         self.farm.wait(40)
         assert not self.farm.state.tickets
+        assert not self.farm.state.moves
         assert not list(self.farm.state.ledger.entries())
 
 

@@ -44,11 +44,11 @@ def test_who_was_sent_away_counts_for_a_minute():
     farm.room("other")
     assert farm.refusal("other").kind is RefusalKind.FARM_FULL
     farm.wait(SAMPLE_S + 0.2)
-    told = scaling(farm.state)
+    told = scaling(farm.state, farm.now)
     assert told.nodes.now == pytest.approx(2.0)
     assert (told.nodes.ready, told.nodes.wanted) == (1, 3)
     farm.wait(70.0)
-    assert scaling(farm.state).nodes.now == pytest.approx(1.0)
+    assert scaling(farm.state, farm.now).nodes.now == pytest.approx(1.0)
 
 
 def test_a_draining_node_is_told_apart_and_what_is_in_use_stays_wanted():
@@ -59,11 +59,11 @@ def test_a_draining_node_is_told_apart_and_what_is_in_use_stays_wanted():
     farm.room("demo")
     session = farm.join_live()
     farm.carry_out(farm.brain.drain(node_key(str(farm.view(session).node)), 60.0, farm.now))
-    told = scaling(farm.state)
+    told = scaling(farm.state, farm.now)
     assert (told.nodes.ready, told.nodes.draining) == (1, 1)
     farm.start_view(farm.view(session))
     farm.wait(SAMPLE_S + 0.2)
-    told = scaling(farm.state)
+    told = scaling(farm.state, farm.now)
     assert (told.nodes.ready, told.nodes.draining) == (1, 0)
     assert told.nodes.wanted == 1
     assert told.edges.wanted == 1

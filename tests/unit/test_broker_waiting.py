@@ -5,8 +5,18 @@ import pytest
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.state import CoreSettings
 from broker.core.waiting import positions
-from broker.protocol import Mode, Role, RoomPatch, TicketState
-from tests.support.broker_farm import Farm
+from broker.protocol import (
+    EndReason,
+    Mode,
+    ParticipantPatch,
+    Role,
+    RoomPatch,
+    TellViewers,
+    TicketState,
+    ViewerGone,
+    WaitingChanged,
+)
+from tests.support.broker_farm import Farm, edge_key
 
 
 @pytest.fixture
@@ -180,3 +190,38 @@ def test_tickets_survive_the_broker_and_keep_their_order(farm):
     assert positions(successor.state, successor.state.rooms["demo"]) == {first.ticket: 1, second.ticket: 2}
     successor.wait(1)
     assert len(successor.state.tickets) == 2
+
+
+def hosts_told(farm: Farm) -> list[int]:
+    return [told.event.waiting for told in farm.to("edge:e1", TellViewers) if isinstance(told.event, WaitingChanged)]
+
+
+def test_hosts_are_told_once_a_tick_how_many_wait(farm):
+    host = farm.join_live(role=Role.HOST)
+    tickets = [farm.knock() for _ in range(5)]
+    farm.wait(0.3)
+    assert hosts_told(farm) == [5]
+    (told,) = farm.to("edge:e1", TellViewers)
+    assert told.roles == [Role.HOST]
+    farm.decide("demo", [tickets[0].ticket], admitted=True)
+    farm.decide("demo", [tickets[1].ticket], admitted=False)
+    farm.wait(0.3)
+    assert hosts_told(farm) == [5, 3]
+    farm.say(edge_key("e1"), ViewerGone(session=host.session, reason=EndReason.LEFT))
+    farm.knock()
+    farm.wait(0.3)
+    assert hosts_told(farm) == [5, 3], "nobody is there to be told"
+
+
+def test_who_comes_as_a_host_or_is_made_one_learns_who_waits_already(farm):
+    farm.knock()
+    farm.wait(0.3)
+    speaker = farm.join_live(role=Role.SPEAKER)
+    farm.wait(0.3)
+    assert hosts_told(farm) == []
+    farm.carry_out(farm.brain.patch_participant("demo", speaker.participant, ParticipantPatch(role=Role.HOST)))
+    farm.wait(0.3)
+    assert hosts_told(farm) == [1]
+    farm.join_live(role=Role.HOST)
+    farm.wait(0.3)
+    assert hosts_told(farm) == [1, 1]

@@ -60,6 +60,8 @@ class VisitorPage {
       microphone: () => void this._toggleMicrophone(),
       mute: () => this._toggleSound(),
       fullscreen: () => void toggleFullscreen(),
+      admitAll: () => this._stage?.door.admitAll(),
+      muteAll: () => this._stage?.muteAll(),
       leave: () => void this._leave(),
     };
     this._wire();
@@ -159,7 +161,8 @@ class VisitorPage {
     this._waiting = phase === 'waiting';
     if (phase !== 'waiting') return this._banner.show({ title: `state.${phase}` }, { veil: true });
     if (cause === 'door') return this._showDoor(position ?? 0);
-    const full = problem !== undefined && /:(room-full|farm-full)$/.test(problem.type);
+    if (problem?.type.endsWith(':room-not-open')) return this._showOpening(problem.retry_after_s ?? 0);
+    const full = problem !== undefined && /:(room-full|role-full|farm-full)$/.test(problem.type);
     const detail = () => t(full ? 'state.waitingFullDetail' : 'state.waitingTransientDetail', {
       seconds: secondsUntil(retryAtMs), attempt, max: MAX_ADMISSION_TRIES,
     });
@@ -175,6 +178,16 @@ class VisitorPage {
     this._banner.show({
       title: 'state.waitingDoor',
       detail: () => t(position > 1 ? 'state.waitingDoorDetail' : 'state.waitingDoorNext', { ahead: position - 1 }),
+      actions: [{ word: 'button.cancel', act: () => this._cancelJoin() }],
+    }, { veil: true });
+  }
+
+  /** @param {number} opensInS */
+  _showOpening(opensInS) {
+    const time = new Date(Date.now() + opensInS * 1000).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
+    this._banner.show({
+      title: 'state.waitingOpening',
+      detail: () => t('state.waitingOpeningDetail', { time }),
       actions: [{ word: 'button.cancel', act: () => this._cancelJoin() }],
     }, { veil: true });
   }
@@ -195,7 +208,7 @@ class VisitorPage {
     if (invited) {
       const keep = () => keepVisit({ grant: session.grant, entry, broker: this._address.broker ?? location.origin });
       keep();
-      session.on('state', keep);
+      session.on('state', ({ state }) => state !== 'ended' && keep());
     }
     if (this._probe) this._probe.session = session;
     document.documentElement.classList.add('in-stage');
@@ -205,11 +218,29 @@ class VisitorPage {
       banner: this._banner, picture: this._picture, chat: this._chat, probe: this._probe, raiseHand: () => this._toggleHand(),
       maxFps: this._address.maxFps,
     });
-    session.on('ended', (detail) => this._ended(detail, entry));
+    session.on('moved', ({ session: next }) => this._moved(next, entry));
+    session.on('ended', (detail) => this._stage?.session === session && this._ended(detail, entry));
     session.on('chat', (line) => this._badge(line.display_name, line.text));
     this._picture.video.muted = !Picture.mayHaveSound;
     this._markSound();
     this._picture.video.focus({ preventScroll: true });
+  }
+
+  /**
+   * An operator has sent the visitor to another room: the visit goes on there.
+   *
+   * @param {Session} session
+   * @param {Entry} entry
+   */
+  _moved(session, entry) {
+    this._stage?.end();
+    const { room } = session.grant;
+    const address = new URL(location.href);
+    address.searchParams.set('room', room);
+    history.replaceState(null, '', address);
+    this._address.room = room;
+    this._begin(session, { ...entry, room }, { invited: this._invited });
+    notice(t('notice.moved', { room }));
   }
 
   /**

@@ -5,6 +5,7 @@ import { Banner, secondsUntil } from './banner.js';
 import { actionButton, nameButton, pressButton } from './buttons.js';
 import { showChoices } from './choices.js';
 import { byId } from './dom.js';
+import { Door } from './door.js';
 import { attachGamepad } from './gamepad.js';
 import { showHelp } from './help.js';
 import { localTitle, t, tryT } from './i18n.js';
@@ -14,13 +15,14 @@ import { notice } from './notices.js';
 import { showFigures } from './overlay.js';
 import { showPeople } from './people.js';
 import { Picture } from './picture.js';
+import { problemWords } from './plain_words.js';
 import { attachPointer } from './pointer.js';
 import { recordDelay, recordFrame } from './test_mode.js';
 
 /** @import {Reading} from '../sdk/barcode.js' */
 /** @import {Refused, RosterEntry} from '../sdk/protocol.js' */
 /** @import {RosterState} from '../sdk/roster.js' */
-/** @import {Session, StateDetail} from '../sdk/session.js' */
+/** @import {Data, Session, StateDetail} from '../sdk/session.js' */
 /** @import {ChatPanel} from './chat.js' */
 /** @import {Moderator} from './people.js' */
 /** @import {TestProbe} from './test_mode.js' */
@@ -56,6 +58,7 @@ export class Stage {
     this._exhibit = null;
     /** @type {Map<string, RosterEntry> | null} */
     this._known = null;
+    this.door = new Door(session, (change) => void this._moderated(change));
     this._listen();
     this._attachControls(raiseHand);
     this._start();
@@ -128,6 +131,10 @@ export class Stage {
       this.session.on('chat', (line) => this._chat.add(line)),
       this.session.on('stats', (statistics) => this._measured(statistics)),
       this.session.on('refused', (refused) => this._refused(refused)),
+      this.session.on('data', (data) => this._data(data)),
+      this.session.on('waiting', ({ waiting }) => void this.door.changed(waiting)),
+      this.session.on('closing', ({ inS }) => notice(t('notice.closing', { minutes: Math.ceil(inS / 60) }))),
+      this.session.on('notMoved', ({ problem }) => notice(t('notice.notMoved', { reason: problemWords(problem) }))),
     ];
     const { signal } = this._life;
     signal.addEventListener('abort', () => offs.forEach((off) => off()));
@@ -217,6 +224,11 @@ export class Stage {
     notice(tryT(`notice.refused.${refused.reason}`) ?? refused.detail ?? refused.reason);
   }
 
+  /** @param {Data} data The topic `notice` is for people, all others are for programs. */
+  _data({ topic, value }) {
+    if (topic === 'notice' && typeof value === 'string') notice(value);
+  }
+
   /** @param {RosterState} roster */
   _rosterChanged(roster) {
     this._announce(roster);
@@ -251,13 +263,19 @@ export class Stage {
     if (before.role !== now.role) notice(t('notice.roleChanged', { role: t(`role.${now.role}`) }));
   }
 
+  /** Hosts only: nobody but hosts is heard until unmuted. */
+  muteAll() {
+    const muted = this.session.host.muteAll().then((count) => notice(t('door.mutedAll', { count })));
+    void this._moderated(muted);
+  }
+
   /** @returns {Moderator | null} */
   _moderator() {
     if (this.session.role !== 'host') return null;
     return {
       mode: this.session.grant.mode,
-      change: (participant, change) => void this._moderated(this.session.changeParticipant(participant, change)),
-      remove: (participant) => void this._moderated(this.session.removeParticipant(participant)),
+      change: (participant, change) => void this._moderated(this.session.host.changeParticipant(participant, change)),
+      remove: (participant) => void this._moderated(this.session.host.removeParticipant(participant)),
     };
   }
 
@@ -275,6 +293,7 @@ export class Stage {
   _showRoster(roster) {
     const { session } = this;
     showPeople(roster, session.participant, this._moderator());
+    this.door.show();
     actionButton('microphone').dataset.heard = String(session.heard);
     pressButton('hand', this.handRaised);
     nameButton('hand', this.handRaised ? 'button.handDown' : 'button.hand');

@@ -50,7 +50,7 @@ export { FarstageError, Session };
 export async function join(options) {
   const broker = (options.broker ?? location.origin).replace(/\/$/, '');
   const grant = await admission(broker, options);
-  const session = new Session(broker, grant);
+  const session = new Session(broker, grant, follower(broker, options.viewport));
   try {
     await session.connect(options.signal);
   } catch (error) {
@@ -72,7 +72,8 @@ export async function join(options) {
 export async function resume(grant, { broker = location.origin, viewport, signal } = {}) {
   const origin = broker.replace(/\/$/, '');
   const url = `${origin}/v1/sessions/${encodeURIComponent(grant.session)}/resume`;
-  const session = new Session(origin, await requestJson(url, { method: 'POST', token: grant.session_token, signal }));
+  const granted = await requestJson(url, { method: 'POST', token: grant.session_token, signal });
+  const session = new Session(origin, granted, follower(origin, viewport ?? { width: granted.width, height: granted.height }));
   try {
     await session.connect(signal);
     if (viewport) await session.resize(viewport);
@@ -81,6 +82,22 @@ export async function resume(grant, { broker = location.origin, viewport, signal
     throw error;
   }
   return session;
+}
+
+/**
+ * How a session goes to another room: it joins there, and then holds on to that place as any session does.
+ *
+ * @param {string} broker
+ * @param {Viewport} viewport
+ * @returns {import('./session.js').Follow}
+ */
+function follower(broker, viewport) {
+  return async function follow(to) {
+    const grant = await admission(broker, { ...to, viewport });
+    const session = new Session(broker, grant, follow);
+    await session.connectPatiently();
+    return session;
+  };
 }
 
 /**

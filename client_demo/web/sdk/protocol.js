@@ -8,7 +8,7 @@
 /** @typedef {{role?: Role, muted?: boolean}} ParticipantChange Body of `PATCH …/participants/{participant}`. */
 /** @typedef {'H264' | 'VP8'} Codec */
 /**
- * @typedef {'left' | 'removed' | 'room_closed' | 'connect_timeout' | 'connection_lost' | 'node_lost' | 'edge_lost'
+ * @typedef {'left' | 'removed' | 'moved' | 'room_closed' | 'schedule_ended' | 'connect_timeout' | 'connection_lost' | 'node_lost' | 'edge_lost'
  *   | 'token_revoked' | 'drained' | 'shutdown'} EndReason Why a session ended; exactly one applies.
  */
 
@@ -126,8 +126,19 @@
 /** @typedef {{type: 'pong', id: number}} Pong */
 /** @typedef {{type: 'source_state', state: 'connecting' | 'live' | 'replacing' | 'ended'}} SourceState */
 /** @typedef {{type: 'refused', reason: string, detail: string}} Refused */
+/**
+ * @typedef {object} RoomData What a host (`sender`) or an operator sends to the clients: any JSON, or base64.
+ * @property {'room_data'} type
+ * @property {string} topic
+ * @property {unknown} [value]
+ * @property {string} [binary]
+ * @property {string | null} sender
+ */
+/** @typedef {{type: 'move_to', room: string, token: string, within_s: number}} MoveTo Join there; this session then ends. */
+/** @typedef {{type: 'waiting_changed', waiting: number}} WaitingChanged To hosts: how many wait to be let in. */
+/** @typedef {{type: 'room_closing', in_s: number}} RoomClosing The room's schedule ends. */
 /** @typedef {{type: 'ended', reason: EndReason}} Ended */
-/** @typedef {RosterMessage | RosterJoined | RosterLeft | RosterTotal | StageCameraChanged | ChatLine | Pong | SourceState | Refused | Ended} ClientEvent */
+/** @typedef {RosterMessage | RosterJoined | RosterLeft | RosterTotal | StageCameraChanged | ChatLine | Pong | SourceState | Refused | RoomData | WaitingChanged | RoomClosing | MoveTo | Ended} ClientEvent */
 
 export const CHANNEL_INPUT = 'input';
 export const CHANNEL_CONTROL = 'control';

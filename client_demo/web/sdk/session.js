@@ -1,6 +1,7 @@
 /** One participant's live service: the connection, its repair, the messages both ways, the figures. */
 
 import { Emitter } from './emitter.js';
+import { Host } from './host.js';
 import { InputController, LIMITS } from './input.js';
 import { PictureClock } from './picture_clock.js';
 import { FarstageError, requestJson } from './problems.js';
@@ -10,7 +11,7 @@ import { EMPTY_ROSTER, applyRosterEvent, mayBeHeard } from './roster.js';
 import { clientReport, difference, snapshot } from './statistics.js';
 import { openViewer } from './whep.js';
 
-/** @import {ChatLine, ClientEvent, ControlMessage, EndReason, JoinGrant, ParticipantChange, Problem, Refused, Viewport} from './protocol.js' */
+/** @import {ChatLine, ClientEvent, ControlMessage, EndReason, JoinGrant, MoveTo, Problem, Refused, RoomData, Viewport} from './protocol.js' */
 /** @import {Reading} from './barcode.js' */
 /** @import {RosterState} from './roster.js' */
 /** @import {Snapshot, Statistics} from './statistics.js' */
@@ -19,6 +20,8 @@ import { openViewer } from './whep.js';
 const STATISTICS_INTERVAL_MS = 1000;
 const DISCONNECTED_PATIENCE_MS = 3000;
 const CONNECT_DEADLINE_MS = 12_000;
+/** @type {Problem} */
+const TOO_LATE = { type: 'urn:farstage:problem:moved-too-late', title: 'The place was not kept any longer', status: 408 };
 
 /**
  * @typedef {object} StateDetail
@@ -27,12 +30,19 @@ const CONNECT_DEADLINE_MS = 12_000;
  * @property {number} [retryAtMs] `reconnecting`: when the next try is made, on the clock of `performance.now()`.
  */
 /** @typedef {{reason: EndReason | 'refused', problem?: Problem}} EndDetail `refused`: a resumption was refused. */
+/** @typedef {{topic: string, value: unknown, sender: string | null}} Data `value`: JSON, or a `Uint8Array`. */
+/** @typedef {(to: {room: string, token: string, displayName: string, signal: AbortSignal}) => Promise<Session>} Follow */
 /**
  * @typedef {object} SessionEvents
  * @property {StateDetail} state
  * @property {RosterState} roster
  * @property {ChatLine} chat
  * @property {Statistics} stats Once a second.
+ * @property {Data} data Sent to the room by a host (`sender`) or an operator.
+ * @property {{waiting: number}} waiting To hosts: how many wait to be let in.
+ * @property {{inS: number}} closing The room closes in so many seconds, as its schedule says.
+ * @property {{session: Session}} moved This session is over and goes on in another room as that one.
+ * @property {{problem: Problem}} notMoved An operator wanted to move one to another room, which could not be.
  * @property {EndDetail} ended Once.
  * @property {{state: 'connecting' | 'live' | 'replacing' | 'ended'}} source Whether the renderer sends pictures.
  * @property {Refused} refused A message was not carried out.
@@ -45,8 +55,9 @@ export class Session extends Emitter {
    *
    * @param {string} broker
    * @param {JoinGrant} grant
+   * @param {Follow} follow
    */
-  constructor(broker, grant) {
+  constructor(broker, grant, follow) {
     super();
     /** What the broker granted last. */
     this.grant = grant;
@@ -65,6 +76,11 @@ export class Session extends Emitter {
       this._clock?.inputSent(message.seq, nowMs);
     });
     this._broker = broker;
+    this._follow = follow;
+    /** On the way to another room. */
+    this._moving = false;
+    /** Placed in another room, so that there is no staying here. */
+    this._left = false;
     /** @type {WhepViewer | null} */
     this._viewer = null;
     /** @type {PictureClock | null} */
@@ -74,6 +90,8 @@ export class Session extends Emitter {
     /** @type {MediaStreamTrack | null} */
     this._microphone = null;
     this._life = new AbortController();
+    /** What hosts may do. */
+    this.host = new Host(broker, () => this.grant, this._life.signal);
     this._statisticsTimer = setInterval(() => this._measure(), STATISTICS_INTERVAL_MS);
     this._repairing = false;
     addEventListener('online', () => this._lookForAnotherWay(this._viewer), { signal: this._life.signal });
@@ -113,6 +131,11 @@ export class Session extends Emitter {
     const either = signal ? AbortSignal.any([signal, this._life.signal]) : this._life.signal;
     const viewer = await openViewer(this.grant, this.video, (opening) => this._attach(opening), either);
     await this._speakThrough(viewer);
+  }
+
+  /** Connect, and go on trying within the bounds of a repair: the place is held. */
+  async connectPatiently() {
+    await this.connect().catch(() => void this._repair());
   }
 
   /**
@@ -181,38 +204,6 @@ export class Session extends Emitter {
   }
 
   /**
-   * Hosts only: change somebody's role or mute them. Works on pages of the broker's own origin.
-   *
-   * @param {string} participant
-   * @param {ParticipantChange} change
-   * @throws {FarstageError}
-   */
-  async changeParticipant(participant, change) {
-    await this._moderate('PATCH', participant, change);
-  }
-
-  /**
-   * Hosts only: end somebody's visit and withdraw their invitation.
-   *
-   * @param {string} participant
-   * @throws {FarstageError}
-   */
-  async removeParticipant(participant) {
-    await this._moderate('DELETE', participant);
-  }
-
-  /**
-   * @param {string} method
-   * @param {string} participant
-   * @param {ParticipantChange} [body]
-   */
-  _moderate(method, participant, body) {
-    const { room, session_token: token } = this.grant;
-    const url = `${this._broker}/v1/rooms/${encodeURIComponent(room)}/participants/${encodeURIComponent(participant)}`;
-    return requestJson(url, { method, token, body, signal: this._life.signal });
-  }
-
-  /**
    * Let the others hear this microphone track; `null` falls silent. It survives reconnection.
    *
    * @param {MediaStreamTrack | null} track
@@ -275,7 +266,7 @@ export class Session extends Emitter {
 
   /** Resume the session, on another edge if the broker says so, within a bounded time. */
   async _repair() {
-    if (this._repairing || this.state === 'ended') return;
+    if (this._repairing || this._moving || this.state === 'ended') return;
     this._repairing = true;
     const brokeAtMs = performance.now();
     /** @type {FarstageError | null} */
@@ -327,8 +318,47 @@ export class Session extends Emitter {
       this.emit('roster', this.roster);
     } else if (event.type === 'chat_line') this.emit('chat', event);
     else if (event.type === 'refused') this.emit('refused', event);
+    else if (event.type === 'room_data') this._receiveData(event);
+    else if (event.type === 'waiting_changed') this.emit('waiting', { waiting: event.waiting });
+    else if (event.type === 'room_closing') this.emit('closing', { inS: event.in_s });
+    else if (event.type === 'move_to') void this._move(event);
+    else if (event.type === 'ended' && event.reason === 'moved' && this._moving) this._left = true;
     else if (event.type === 'ended') this._end({ reason: event.reason });
     else if (event.type === 'source_state') this._sourceChanged(event.state);
+  }
+
+  /** @param {RoomData} event */
+  _receiveData({ topic, value, binary, sender }) {
+    const received = binary === undefined ? value : Uint8Array.from(atob(binary), (letter) => letter.charCodeAt(0));
+    this.emit('data', { topic, value: received, sender });
+  }
+
+  /**
+   * Go to another room, where a place is kept. This session goes on until that one is placed, and for good if it is not.
+   *
+   * @param {MoveTo} move
+   */
+  async _move({ room, token, within_s: withinS }) {
+    if (this._moving || this.state === 'ended') return;
+    this._moving = true;
+    const signal = AbortSignal.any([this._life.signal, AbortSignal.timeout(withinS * 1000)]);
+    try {
+      const session = await this._follow({ room, token, displayName: this.grant.display_name, signal });
+      await session.setMicrophone(this._microphone);
+      this.emit('moved', { session });
+      this._end({ reason: 'moved' });
+    } catch (error) {
+      this._stay(error instanceof FarstageError ? error.problem : TOO_LATE);
+    }
+  }
+
+  /** @param {Problem} problem Why one could not go to another room. */
+  _stay(problem) {
+    this._moving = false;
+    if (this.state === 'ended') return;
+    if (this._left) return this._end({ reason: 'refused', problem });
+    this.emit('notMoved', { problem });
+    if (this._viewer) this._repairUnlessConnected(this._viewer);
   }
 
   /** @param {'connecting' | 'live' | 'replacing' | 'ended'} state */

@@ -31,7 +31,7 @@ test('every word a page asks for exists', () => {
 });
 
 test('every reason a session can end with has words', () => {
-  const reasons = ['left', 'removed', 'room_closed', 'connect_timeout', 'connection_lost', 'node_lost', 'edge_lost', 'token_revoked', 'drained', 'shutdown'];
+  const reasons = ['left', 'removed', 'moved', 'room_closed', 'schedule_ended', 'connect_timeout', 'connection_lost', 'node_lost', 'edge_lost', 'token_revoked', 'drained', 'shutdown'];
   for (const reason of reasons) assert.ok(EN[`ended.${reason}`] && EN[`ended.${reason}.detail`], reason);
 });
 
