@@ -145,6 +145,7 @@ from broker.protocol.moderation import (
 from broker.protocol.regions import Move, MoveList, Network, NetworkList, Region, RegionList, Spread
 from broker.protocol.rooms import (
     MAX_TOKEN_TTL_S,
+    LatencyCap,
     MaxParticipants,
     Metadata,
     Participant,
@@ -209,6 +210,7 @@ from broker.protocol.waiting import (
     WaitingList,
     WaitingQuery,
     WaitingTicket,
+    WaitsFor,
 )
 
 __all__ = [
@@ -283,6 +285,7 @@ __all__ = [
     "Input",
     "JoinGrant",
     "JoinRequest",
+    "LatencyCap",
     "MaxParticipants",
     "Message",
     "Metadata",
@@ -387,6 +390,7 @@ __all__ = [
     "WaitingList",
     "WaitingQuery",
     "WaitingTicket",
+    "WaitsFor",
     "Wanted",
     "Welcome",
     "WorldParticipant",

@@ -61,10 +61,12 @@
  */
 
 /**
- * @typedef {object} WaitingTicket A place before the door of a room with a waiting room.
+ * @typedef {object} WaitingTicket A turn: before the door of a room with a waiting room, or for a place where all is full.
  * @property {string} ticket
  * @property {'waiting' | 'admitted' | 'joined' | 'refused' | 'expired' | 'left' | 'room_closed'} state
  * @property {number | null} position 1 is next.
+ * @property {'host' | 'capacity'} waits_for
+ * @property {number | null} estimated_wait_s Of a queue for a place, once its pace is known.
  * @property {string} poll_url
  * @property {string} [token] In the join's answer only.
  */
