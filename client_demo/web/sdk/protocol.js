@@ -38,6 +38,7 @@
  * @property {Probe[]} probes
  * @property {VideoCapability[]} codecs
  * @property {Viewport} viewport
+ * @property {boolean} [wait_when_full] Wait for one's turn instead of being refused.
  */
 /**
  * @typedef {object} JoinGrant A placed session.
