@@ -6,10 +6,10 @@ from broker.api.api_keys import ApiKeyRecord
 from broker.api.bodies import json_response, read_body
 from broker.api.controller import Controller
 from broker.api.keys import CONTROLLER
-from broker.api.presentation import rfc3339
 from broker.api.principal import Principal, principal_of
 from broker.api.problems import ApiError
 from broker.api.rooms import require_store, rooms_owned
+from broker.api.timestamps import rfc3339
 from broker.protocol import ApiKey, ApiKeyCreate, ApiKeyGrant, ApiKeyList, RotateRequest
 
 

@@ -27,6 +27,7 @@ from broker.api.metrics import BrokerMetrics
 from broker.api.settings import BrokerSettings
 from broker.api.shelf import StoredPart
 from broker.api.ticket_news import TicketNews
+from broker.api.webhooks import Webhooks
 from broker.core.brain import Brain
 from broker.core.effects import (
     AgentKey,
@@ -113,7 +114,9 @@ class Controller:
         self.observers: list[Callable[[Effect], None]] = []
         """Told of every effect, in order and under the lock; they must neither wait nor fail."""
         self.api_keys = ApiKeys(settings)
-        self._parts: tuple[StoredPart, ...] = (self.api_keys,)
+        self.webhooks = Webhooks(settings, lambda: self.unix_now())
+        self.observers.append(self.webhooks.observe)
+        self._parts: tuple[StoredPart, ...] = (self.api_keys, self.webhooks.deliveries, self.webhooks)
 
     def _new_brain(self) -> Brain:
         core = self.settings.core

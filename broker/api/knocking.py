@@ -8,7 +8,8 @@ from aiohttp import web
 
 from broker.api.bodies import json_response
 from broker.api.controller import Controller
-from broker.api.presentation import rfc3339, show_ticket
+from broker.api.presentation import show_ticket
+from broker.api.timestamps import rfc3339
 from broker.core import waiting
 from broker.core.state import RoomRecord
 from broker.core.tickets import TicketRecord

@@ -1,11 +1,11 @@
 """How the core's records look in the API."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 from msgspec import UNSET, UnsetType, structs
 
 from broker.api.controller import Controller
+from broker.api.timestamps import rfc3339
 from broker.core import waiting
 from broker.core.experience import experienced_quality
 from broker.core.pools import load_ratio
@@ -28,11 +28,6 @@ PROBE_PATH = "/probe"
 WHEP_PATH = "/whep"
 RETRY_POLL_S = 3.0
 """How soon who waits should poll again."""
-
-
-def rfc3339(unix_s: float) -> str:
-    """A Unix time as RFC 3339 text in UTC."""
-    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def show_room(room: RoomRecord) -> Room:

@@ -9,6 +9,8 @@ from broker.protocol import Scope
 
 ROOT = "root"
 """The id under which the key of the settings appears."""
+SESSION_MARK = "session:"
+"""Before a host's session, where it acts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,10 @@ from aiohttp import web
 from broker.api.bodies import json_response, read_body
 from broker.api.controller import Controller
 from broker.api.keys import CONTROLLER
-from broker.api.presentation import rfc3339, show_participant, show_room
+from broker.api.presentation import show_participant, show_room
 from broker.api.principal import Principal, principal_of
 from broker.api.problems import ApiError, store_unavailable
+from broker.api.timestamps import rfc3339
 from broker.core import publishing
 from broker.core.effects import Effect
 from broker.core.state import RoomRecord, State

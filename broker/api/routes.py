@@ -7,7 +7,20 @@ from enum import StrEnum
 from aiohttp import web
 
 from broker import protocol
-from broker.api import api_key_routes, auth, control, fleet, lists, offers, rooms, sessions, usage, waiting
+from broker.api import (
+    api_key_routes,
+    audit_routes,
+    auth,
+    control,
+    fleet,
+    lists,
+    offers,
+    rooms,
+    sessions,
+    usage,
+    waiting,
+    webhook_routes,
+)
 from broker.api.keys import CONTROLLER, SCOPE
 from broker.api.problems import standing_by
 
@@ -249,6 +262,57 @@ ROUTES: tuple[Route, ...] = (
         method="GET", path="/v1/scaling", handler=fleet.get_scaling, tag="fleet", access=Access.OPERATOR,
         summary="How many nodes and edges will be wanted shortly", answer=protocol.Scaling,
         scope=protocol.Scope.FLEET_READ,
+    ),
+    Route(
+        method="POST", path="/v1/webhooks", handler=webhook_routes.create_webhook, tag="webhooks",
+        access=Access.OPERATOR, summary="Make a webhook; its secret is shown this once", body=protocol.WebhookCreate,
+        answer=protocol.WebhookGrant, status=201, statuses=(409, 422, 503), scope=protocol.Scope.WEBHOOKS_WRITE,
+    ),
+    Route(
+        method="GET", path="/v1/webhooks", handler=webhook_routes.list_webhooks, tag="webhooks", access=Access.OPERATOR,
+        summary="List webhooks", answer=protocol.WebhookList, scope=protocol.Scope.WEBHOOKS_READ,
+    ),
+    Route(
+        method="GET", path="/v1/webhooks/{webhook}", handler=webhook_routes.get_webhook, tag="webhooks",
+        access=Access.OPERATOR, summary="One webhook", answer=protocol.Webhook, statuses=(404,),
+        scope=protocol.Scope.WEBHOOKS_READ,
+    ),
+    Route(
+        method="PATCH", path="/v1/webhooks/{webhook}", handler=webhook_routes.patch_webhook, tag="webhooks",
+        access=Access.OPERATOR, summary="Change a webhook, or switch it on or off", body=protocol.WebhookPatch,
+        answer=protocol.Webhook, statuses=(404, 422, 503), scope=protocol.Scope.WEBHOOKS_WRITE,
+    ),
+    Route(
+        method="DELETE", path="/v1/webhooks/{webhook}", handler=webhook_routes.delete_webhook, tag="webhooks",
+        access=Access.OPERATOR, summary="Delete a webhook and what it was still to be told", status=204,
+        statuses=(404, 503), scope=protocol.Scope.WEBHOOKS_WRITE,
+    ),
+    Route(
+        method="POST", path="/v1/webhooks/{webhook}/rotate", handler=webhook_routes.rotate_webhook, tag="webhooks",
+        access=Access.OPERATOR, summary="Give a webhook a new secret; both sign for a while",
+        body=protocol.WebhookRotate, answer=protocol.WebhookGrant, statuses=(404, 503),
+        scope=protocol.Scope.WEBHOOKS_WRITE,
+    ),
+    Route(
+        method="POST", path="/v1/webhooks/{webhook}/test", handler=webhook_routes.send_test, tag="webhooks",
+        access=Access.OPERATOR, summary="Send a test event now", answer=protocol.WebhookTestResult, statuses=(404,),
+        scope=protocol.Scope.WEBHOOKS_WRITE,
+    ),
+    Route(
+        method="GET", path="/v1/webhooks/{webhook}/deliveries", handler=webhook_routes.list_deliveries,
+        tag="webhooks", access=Access.OPERATOR, summary="Events that wait, and dead letters",
+        answer=protocol.DeliveryList, query=protocol.DeliveryQuery, statuses=(404,),
+        scope=protocol.Scope.WEBHOOKS_READ,
+    ),
+    Route(
+        method="POST", path="/v1/webhooks/{webhook}/redeliver", handler=webhook_routes.redeliver,
+        tag="webhooks", access=Access.OPERATOR, summary="Send dead letters again", body=protocol.RedeliverRequest,
+        answer=protocol.RedeliverResult, statuses=(404, 503), scope=protocol.Scope.WEBHOOKS_WRITE,
+    ),
+    Route(
+        method="GET", path="/v1/audit", handler=audit_routes.list_entries, tag="audit", access=Access.OPERATOR,
+        summary="Who changed what, or tried to; newest first", answer=protocol.AuditList, query=protocol.AuditQuery,
+        statuses=(503,), scope=protocol.Scope.AUDIT_READ,
     ),
     Route(
         method="GET", path="/v1/control", handler=control.control, tag="fleet", access=Access.AGENT,

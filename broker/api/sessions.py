@@ -8,12 +8,13 @@ from aiohttp import web
 
 from broker.api.auth import bearer_token, refuse, require_session, require_session_or_operator, verify_for_room
 from broker.api.bodies import json_response, read_body
-from broker.api.client_address import FORWARDED_FOR, client_address
+from broker.api.client_address import address_of
 from broker.api.controller import Controller
 from broker.api.keys import CONTROLLER, GUEST_LIMITER, RESHAPE_LIMITER, TRUSTED_PROXIES
 from broker.api.knocking import knock
-from broker.api.presentation import grant, rfc3339, show_probe_target
+from broker.api.presentation import grant, show_probe_target
 from broker.api.problems import ApiError, malformed
+from broker.api.timestamps import rfc3339
 from broker.core import waiting
 from broker.core.refusals import Refusal
 from broker.core.sessions import Join
@@ -103,18 +104,13 @@ async def identify(request: web.Request, controller: Controller, room: RoomRecor
 
 
 async def _guest(request: web.Request, controller: Controller, body: JoinRequest) -> Identity:
-    wait_s = request.app[GUEST_LIMITER].wait_s(_address_of(request), controller.now())
+    wait_s = request.app[GUEST_LIMITER].wait_s(address_of(request, request.app[TRUSTED_PROXIES]), controller.now())
     if wait_s:
         raise ApiError("too-many-requests", 429, "Too many joins from this address", retry_after_s=wait_s)
     if body.display_name is None:
         raise malformed("Object missing required field `display_name` - at `$`: guests say their name")
     await controller.use_store(controller.store.ping)
     return Identity(f"guest-{secrets.token_hex(4)}", body.display_name, Role.VISITOR)
-
-
-def _address_of(request: web.Request) -> str:
-    trusted = request.app[TRUSTED_PROXIES]
-    return client_address(request.remote or "", request.headers.getall(FORWARDED_FOR, []), trusted)
 
 
 async def place(controller: Controller, request: Join, who: Identity) -> str:

@@ -3,6 +3,7 @@
 from msgspec import UNSET
 
 from broker.core import sessions, views, waiting
+from broker.core.effects import RoomClosed, RoomCreated
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.state import RoomRecord, SessionRecord, State
 from broker.protocol import EndReason, ParticipantPatch, RoomPatch
@@ -18,6 +19,7 @@ def create(state: State, room: RoomRecord, now: float) -> None:
     room.empty_since = now
     state.rooms[room.room] = room
     state.persist(room)
+    state.emit(RoomCreated(room.room))
 
 
 def _require_scene(state: State, scene: str) -> None:
@@ -62,6 +64,7 @@ def close(state: State, name: str) -> None:
     waiting.send_all_away(state, room)
     del state.rooms[name]
     state.persist(room)
+    state.emit(RoomClosed(name))
 
 
 def participant(state: State, room_name: str, name: str) -> SessionRecord:

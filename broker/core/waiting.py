@@ -7,12 +7,12 @@ Publishers of a stage pass the door: their token is an operator's, and an encode
 
 from collections.abc import Iterable, Sequence
 
-from broker.core.effects import TicketChanged
+from broker.core.effects import Knocked, TicketChanged
 from broker.core.placement import RETRY_WHEN_FULL_S
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.state import RoomRecord, SessionRecord, State
 from broker.core.tickets import TicketRecord
-from broker.protocol import Role, TicketState
+from broker.protocol import Role, TicketState, WaitingData
 
 _STRAIGHT_IN = frozenset({Role.HOST, Role.SPEAKER})
 RETRY_REDEEM_S = 1.0
@@ -77,6 +77,11 @@ def knock(state: State, record: TicketRecord, now: float) -> None:
     state.tickets[record.ticket] = record
     room.tickets.append(record.ticket)
     state.persist(record)
+    state.emit(Knocked(_waiting(record)))
+
+
+def _waiting(ticket: TicketRecord) -> WaitingData:
+    return WaitingData(room=ticket.room, ticket=ticket.ticket, identity=ticket.identity, role=ticket.role)
 
 
 def by_token(state: State, room: RoomRecord, token_id: str | None) -> TicketRecord | None:

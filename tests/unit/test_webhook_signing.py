@@ -1,0 +1,56 @@
+"""Signatures of webhooks against the specification's scheme, computed here by other means, and sealed secrets."""
+
+import base64
+import hashlib
+import hmac
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.api.webhook_signing import Sealer, SecretUnreadable, headers, new_secret, signature
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+MESSAGE = "msg_p5jXN8AQM9LWM0D4loKWxJek"
+BODY = b'{"test": 2432232314}'
+SIGNED = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+"""By `openssl dgst -sha256 -mac HMAC`, and as the specification's own libraries expect of these values."""
+
+
+def test_the_signature_is_that_of_the_specifications_libraries():
+    assert signature(SECRET, MESSAGE, 1614265330, BODY) == SIGNED
+
+
+def test_the_headers_carry_a_signature_for_each_secret_that_is_good():
+    other = new_secret()
+    made = headers([other, SECRET], MESSAGE, 1614265330, BODY)
+    assert made["webhook-id"] == MESSAGE
+    assert made["webhook-timestamp"] == "1614265330"
+    first, second = made["webhook-signature"].split(" ")
+    assert second == SIGNED
+    assert first == signature(other, MESSAGE, 1614265330, BODY)
+
+
+@given(st.binary(max_size=200), st.integers(0, 2**33))
+def test_any_body_is_signed_as_id_timestamp_and_body(body, timestamp):
+    secret = new_secret()
+    version, _, value = signature(secret, "msg_1", timestamp, body).partition(",")
+    key = base64.b64decode(secret[len("whsec_") :], validate=True)
+    expected = hmac.new(key, b"msg_1." + str(timestamp).encode() + b"." + body, hashlib.sha256).digest()
+    assert (version, base64.b64decode(value, validate=True)) == ("v1", expected)
+
+
+def test_secrets_are_as_long_as_the_specification_asks_and_never_the_same():
+    made = {new_secret() for _ in range(100)}
+    assert len(made) == 100
+    assert all(24 <= len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) <= 64 for secret in made)
+
+
+def test_a_sealed_secret_is_opened_by_the_brokers_secret_only():
+    sealed = Sealer(b"a" * 32).seal(SECRET)
+    assert "MfKQ9r8" not in sealed
+    assert Sealer(b"a" * 32).open(sealed) == SECRET
+    with pytest.raises(SecretUnreadable, match="rotate"):
+        Sealer(b"b" * 32).open(sealed)
+    with pytest.raises(SecretUnreadable):
+        Sealer(b"a" * 32).open(sealed[:-8] + "AAAAAAAA")
