@@ -44,7 +44,7 @@ class BrokerMetrics:
             "farstage_tokens_refused", "Tokens refused by reason", ["reason"], registry=self.registry
         )
         self.webhooks = Counter(
-            "farstage_webhooks", "Attempts to deliver webhooks by result: delivered, failed, given up", ["result"],
+            "farstage_webhooks", "Attempts to deliver webhooks by result: delivered, failed, given-up", ["result"],
             registry=self.registry,
         )  # fmt: skip
         self.audit_lost = Counter(

@@ -2,7 +2,7 @@
 
 import re
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -11,6 +11,7 @@ from broker.api.problems import CONTENT_TYPE
 from broker.api.routes import ROUTES, Access, Route
 
 _JSON = "application/json"
+EVENTS: tuple[type[Any], ...] = get_args(protocol.WebhookEvent)
 _REF_TEMPLATE = "#/components/schemas/{name}"
 _ALWAYS = (400, 401, 403, 413)
 _OPERATORS = (Access.OPERATOR, Access.MODERATOR)
@@ -39,7 +40,7 @@ def document() -> bytes:
     """The document as JSON."""
     structs = [t for route in ROUTES for t in (route.body, route.answer, route.query, route.accepted) if t is not None]
     messages = [protocol.AgentMessage, protocol.BrokerMessage, protocol.ClientMessage, protocol.ClientEvent]
-    types = [*dict.fromkeys(structs), protocol.Problem, *messages]
+    types = [*dict.fromkeys(structs), protocol.Problem, *messages, *EVENTS]
     _, schemas = msgspec.json.schema_components(types, ref_template=_REF_TEMPLATE)
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
@@ -52,6 +53,7 @@ def document() -> bytes:
             "description": "Rooms, joins, placement and the fleet. Errors are problem documents (RFC 9457).",
         },
         "paths": paths,
+        "webhooks": {_event_name(event): _event(event) for event in EVENTS},
         "components": {
             "schemas": schemas,
             "securitySchemes": {
@@ -79,6 +81,23 @@ def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
     elif route.media_type != _JSON:
         operation["requestBody"] = {"content": {route.media_type: {"schema": {"type": "string"}}}}
     return operation
+
+
+def _event_name(event: type[Any]) -> str:
+    return str(event.__struct_config__.tag)
+
+
+def _event(event: type[Any]) -> dict[str, Any]:
+    """What a webhook's receiver is sent, and answers."""
+    return {
+        "post": {
+            "operationId": f"on_{_event_name(event).replace('.', '_')}",
+            "summary": event.__doc__,
+            "tags": ["webhooks"],
+            "requestBody": {"content": {_JSON: {"schema": _ref(event)}}},
+            "responses": {"2XX": {"description": "Taken"}, "410": {"description": "Send nothing more"}},
+        }
+    }
 
 
 def _parameters(route: Route) -> list[str]:

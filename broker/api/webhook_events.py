@@ -33,6 +33,9 @@ from broker.protocol import (
     WebhookEvent,
 )
 
+TOLD = (RoomCreated, RoomClosed, ParticipantJoined, Knocked, SessionEnded, AgentLost, AgentDrained)
+"""The effects that may become an event; most do not."""
+
 
 @dataclass(frozen=True, slots=True)
 class Telling:

@@ -19,6 +19,7 @@ from broker.api.problems import ApiError
 from broker.api.settings import BrokerSettings
 from broker.api.timestamps import rfc3339
 from broker.api.webhook_deliveries import DeliveryRecord
+from broker.api.webhook_names import OwnThreadsResolver
 from broker.api.webhook_signing import SecretUnreadable, headers
 from broker.api.webhook_target import TargetRefused
 from broker.api.webhooks import WebhookRecord, Webhooks, new_delivery_id
@@ -58,14 +59,17 @@ class WebhookSender:
         self._timeout = aiohttp.ClientTimeout(total=settings.webhook_timeout_s)
         self._unix_now = unix_now
         self._jitter = jitter
+        self._resolver = OwnThreadsResolver()
         self._wake = asyncio.Event()
         self._tests = 0
         webhooks.on_change = self._wake.set
 
     async def __aenter__(self) -> "WebhookSender":
-        make_socket = self._webhooks.guard.make_socket
+        connector = aiohttp.TCPConnector(
+            socket_factory=self._webhooks.guard.make_socket, resolver=self._resolver, limit=0, use_dns_cache=False
+        )
         self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(socket_factory=make_socket, limit=0, use_dns_cache=False),
+            connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=self._timeout,
             auto_decompress=False,
@@ -74,6 +78,7 @@ class WebhookSender:
 
     async def __aexit__(self, *_: object) -> None:
         await self._http.close()
+        await self._resolver.close()
 
     async def run(self) -> None:
         """Deliver what is due, for ever."""
@@ -110,7 +115,7 @@ class WebhookSender:
         if outcome.status == _GONE:
             self._webhooks.disable(delivery.webhook, "the receiver answered 410 Gone")
         deliveries.failed(delivery.delivery, outcome.error, self._unix_now(), self._jitter(), outcome.retry_after_s)
-        self._metrics.webhooks.labels("given up" if delivery.dead else "failed").inc()
+        self._metrics.webhooks.labels("given-up" if delivery.dead else "failed").inc()
         log.warning(
             "webhook not delivered", webhook=delivery.webhook, delivery=delivery.delivery, error=outcome.error,
             attempts=delivery.attempts, given_up=delivery.dead,

@@ -12,7 +12,7 @@ from broker.api.settings import BrokerSettings
 from broker.api.shelf import Shelf
 from broker.api.timestamps import rfc3339
 from broker.api.webhook_deliveries import Deliveries
-from broker.api.webhook_events import Telling, telling
+from broker.api.webhook_events import TOLD, Telling, telling
 from broker.api.webhook_signing import Sealer, new_secret
 from broker.api.webhook_target import TargetGuard, TargetRefused
 from broker.core.effects import Effect
@@ -51,7 +51,7 @@ class WebhookRecord(Struct, kw_only=True):
 
 
 class Webhooks(Shelf[WebhookRecord]):
-    """All webhooks. Their methods are called under the controller's lock."""
+    """All webhooks. What operators change they change under the controller's lock."""
 
     def __init__(self, settings: BrokerSettings, unix_now: Callable[[], float]) -> None:
         super().__init__("webhooks", WebhookRecord)
@@ -177,6 +177,8 @@ class Webhooks(Shelf[WebhookRecord]):
 
     def observe(self, effect: Effect) -> None:
         """Note an event for whoever wants it."""
+        if not self.records or not isinstance(effect, TOLD):
+            return
         if (told := telling(effect, rfc3339(self._unix_now()))) is not None:
             self._tell(told)
 

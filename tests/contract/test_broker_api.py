@@ -14,6 +14,7 @@ from broker.protocol import (
     AUDIENCE_OPERATOR,
     AUDIENCE_TRUNK,
     DropSession,
+    EventType,
     NodeHeartbeat,
     NodeLoad,
     PutSession,
@@ -525,6 +526,7 @@ async def test_every_route_is_in_the_openapi_document(api):
     spec = await api.ok("GET", "/v1/openapi.json", token=None)
     assert spec["openapi"] == "3.1.0"
     assert spec["paths"]["/v1/rooms/{room}/join"]["post"]["requestBody"]
+    assert {*spec["webhooks"]} == {*EventType, "webhook.test"}
     references = {part.split('"')[0] for part in str(spec).replace("'", '"').split("#/components/schemas/")[1:]}
     assert references <= set(spec["components"]["schemas"])
     names = [op["operationId"] for methods in spec["paths"].values() for op in methods.values()]
