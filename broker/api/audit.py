@@ -59,11 +59,11 @@ class AuditLog:
             room=record.room, status=record.status, problem=record.problem,
         )  # fmt: skip
         self._waiting.append(msgspec.json.encode(self._kept(record)))
-        if len(self._waiting) > MAX_WAITING:
-            self._waiting.popleft()
-            self._controller.metrics.audit_lost.inc()
         with suppress(StoreUnavailable):
             await self.write()
+        while len(self._waiting) > MAX_WAITING:
+            self._waiting.popleft()
+            self._controller.metrics.audit_lost.inc()
 
     async def write(self) -> None:
         """Write what waits, in order. Raises `StoreUnavailable`; it waits on then."""

@@ -388,8 +388,10 @@ class Controller:
             self.close_links()
 
     async def close(self) -> None:
-        """Make way for another broker and let go of the store."""
+        """Write what is not written yet, make way for another broker and let go of the store."""
         if (lead := self._lead) is not None:
+            async with self._lock:
+                await self._write()
             with suppress(StoreUnavailable):
                 await self.use_store(lambda: self._store.release(LEAD_POOL, lead.key, lead.fence))
         await self._store.close()

@@ -288,6 +288,7 @@ def connected(state: State, session: SessionRecord) -> None:
     """The viewer's connection stands."""
     if not session.was_connected:
         state.emit(ParticipantJoined(_who(session)))
+        state.persist(session)
     session.connected = session.was_connected = True
     session.deadline = None
     if session.state is SessionState.CONNECTING:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from broker.api import audit_routes
+from broker.api import audit, audit_routes
+from broker.api.auth import HOST_REQUESTS_PER_MINUTE
 from broker.api.routes import ROUTES, Route
 from broker.api.timestamps import rfc3339
 from broker.protocol import AuditQuery
@@ -213,6 +214,35 @@ async def test_entries_wait_while_the_store_is_away(redis_server):
         await api.controller.probe_store()
         await api.ok("POST", "/v1/rooms", {"room": "demo"})
         assert [entry["status"] for entry in await entries(api)] == [201, 503]
+
+
+async def test_what_waits_for_the_store_is_bounded_and_what_is_lost_is_counted(redis_server, monkeypatch):
+    monkeypatch.setattr(audit, "MAX_WAITING", 3)
+    async with running_broker(store_url=redis_server.url) as api:
+        redis_server.kill()
+        await api.controller.probe_store()
+        for number in range(5):
+            await api.problem("DELETE", f"/v1/rooms/r{number}")
+        redis_server.start()
+        await api.controller.probe_store()
+        await api.ok("POST", "/v1/rooms", {"room": "demo"})
+        found = [entry["target"] for entry in await entries(api)]
+        assert found == ["/v1/rooms/demo", "/v1/rooms/r4", "/v1/rooms/r3", "/v1/rooms/r2"]
+        assert await api.metric("farstage_audit_entries_lost_total") == 2
+
+
+async def test_a_hosts_page_that_runs_wild_is_slowed_down(api):
+    now = api.controller.now()
+    api.controller.now = lambda: now
+    await api.node()
+    await api.edge()
+    await api.ok("POST", "/v1/rooms", {"room": "demo"})
+    host = (await api.join(role="host"))["session_token"]
+    at_once = round(HOST_REQUESTS_PER_MINUTE / 4)
+    for _ in range(at_once):
+        await api.ok("GET", "/v1/rooms/demo/waiting", token=host)
+    assert await api.problem("PUT", "/v1/rooms/demo/lock", token=host) == (429, "rate-limited")
+    await api.ok("PUT", "/v1/rooms/demo/lock")
 
 
 async def test_the_typed_client_reads_the_log_page_by_page(api):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -286,6 +287,37 @@ async def test_webhooks_and_what_they_were_to_be_told_survive_a_restart(redis_se
         assert len((await api.ok("GET", "/v1/webhooks"))["webhooks"]) == 1
         await api.controller.tick()
         assert await api.controller.store.load("webhook-deliveries") == {}
+
+
+async def test_what_was_taken_before_a_broker_stopped_is_not_sent_again(redis_server, receiver):
+    stored = REACHES_LOOPBACK | {"store_url": redis_server.url, "tick_interval_s": 3600.0, "watch_interval_s": 3600.0}
+    async with running_broker(**stored) as api:
+        path, _ = await hook(api, receiver.url)
+        await api.ok("POST", "/v1/rooms", {"room": "demo"})
+        await until(api, path, waiting=0)
+    async with running_broker(**stored) as api:
+        assert (await api.ok("GET", path))["waiting"] == 0
+        assert len(receiver.requests) == 1
+
+
+async def test_the_broker_that_takes_over_delivers_what_the_former_could_not(redis_server, receiver):
+    stored = REACHES_LOOPBACK | {"store_url": redis_server.url, "store_probe_interval_s": 0.05}
+    async with AsyncExitStack() as leader, running_receiver() as away:
+        away.answer = answers(*[503] * 10_000)
+        one = await leader.enter_async_context(running_broker(**stored, name="one"))
+        path, secret = await hook(one, away.url)
+        async with running_broker(**stored, name="two") as two:
+            await one.ok("POST", "/v1/rooms", {"room": "demo"})
+            sent = await away.next()
+            await leader.aclose()
+            async with asyncio.timeout(10):
+                while (await two.call("GET", "/readyz", token=None))[0] != 200:
+                    await asyncio.sleep(0.01)
+            await two.ok("PATCH", path, {"url": receiver.url})
+            taken = await receiver.next()
+            assert taken.id == sent.id
+            assert taken.is_signed_by(secret)
+            await until(two, path, waiting=0)
 
 
 async def test_webhooks_wait_for_the_store_and_are_written_again_after_it_was_wiped(redis_server, receiver):
