@@ -119,8 +119,12 @@ async def _background(app: web.Application) -> None:
 
 
 async def _repeat(controller: Controller, interval_s: float, action: Callable[[], Awaitable[None]]) -> None:
-    """Do it again and again: while the store is away it waits for the next turn, and one fault does not end it."""
-    while True:
+    """Do it again and again: while the store is away it waits for the next turn, and one fault does not end it.
+
+    Cancellation is also looked for, not only caught: `asyncio.wait_for`, which redis-py uses, loses one now and then
+    before Python 3.12, and the broker would never stop.
+    """
+    while not _is_cancelled():
         await asyncio.sleep(interval_s)
         try:
             await action()
@@ -129,3 +133,8 @@ async def _repeat(controller: Controller, interval_s: float, action: Callable[[]
         except Exception as error:
             controller.metrics.faults.inc()
             log.error("background work failed", action=action.__name__, exc_info=error)
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -20,8 +20,9 @@ from broker.protocol import EventType
 
 MAX_IN_FLIGHT = 4
 """Of one webhook: a receiver that never answers holds so many sockets and no more."""
-MAX_WAITING = 1000
-"""Of one webhook: a receiver that is away does not fill memory; what comes beyond is a dead letter at once."""
+MAX_WAITING = 5000
+"""Of one webhook: a receiver that is away does not fill memory; what comes beyond is a dead letter at once. A hall of a
+thousand that closes is a thousand events in a moment."""
 MAX_DEAD_LETTERS = 500
 """Of one webhook; the oldest goes first, and is counted."""
 MAX_RETRY_AFTER_S = 3600.0

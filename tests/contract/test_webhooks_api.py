@@ -289,6 +289,22 @@ async def test_webhooks_and_what_they_were_to_be_told_survive_a_restart(redis_se
         assert await api.controller.store.load("webhook-deliveries") == {}
 
 
+async def test_a_webhook_that_is_off_stays_off_after_a_restart(redis_server, receiver):
+    stored = REACHES_LOOPBACK | {"store_url": redis_server.url}
+    async with running_broker(**stored) as api:
+        receiver.answer = answers(410)
+        path, _ = await hook(api, receiver.url)
+        other, _ = await hook(api, receiver.url, ["room.closed"])
+        await api.ok("POST", "/v1/rooms", {"room": "demo"})
+        await until(api, path, enabled=False)
+    async with running_broker(**stored) as api:
+        await api.ok("DELETE", "/v1/rooms/demo")
+        await until(api, other, waiting=0)
+        webhook = await api.ok("GET", path)
+        assert (webhook["enabled"], webhook["waiting"], "410" in webhook["disabled_reason"]) == (False, 1, True)
+        assert [received.event["type"] for received in receiver.requests] == ["room.created", "room.closed"]
+
+
 async def test_what_was_taken_before_a_broker_stopped_is_not_sent_again(redis_server, receiver):
     stored = REACHES_LOOPBACK | {"store_url": redis_server.url, "tick_interval_s": 3600.0, "watch_interval_s": 3600.0}
     async with running_broker(**stored) as api:

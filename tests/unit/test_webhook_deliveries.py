@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.api import webhook_deliveries
+from broker.api.settings import BrokerSettings
 from broker.api.webhook_deliveries import MAX_DEAD_LETTERS, MAX_IN_FLIGHT, MAX_RETRY_AFTER_S, MAX_WAITING, Deliveries
 from broker.api.webhook_retry import SPREAD, STANDARD_DELAYS_S, RetryPolicy
+from broker.api.webhooks import Webhooks
 from broker.protocol import EventType
 
 NOW = 1_900_000_000.0
@@ -221,3 +223,12 @@ def test_whatever_happens_each_room_is_told_in_order_and_nothing_is_forgotten(se
     assert sum(map(len, taken.values())) + dead == offered == 60
     assert all(numbers == sorted(numbers) for numbers in taken.values())
     assert all(record.dead for record in queue.records.values())
+
+
+def test_deliveries_of_a_webhook_that_is_gone_are_forgotten_at_a_restart(queue):
+    queue.note(webhook="gone")
+    webhooks = Webhooks(BrokerSettings(secret=b"s" * 32, api_key="k" * 16), lambda: NOW)
+    webhooks.deliveries.restore({name: msgspec.json.encode(record) for name, record in queue.records.items()})
+    webhooks.restore({})
+    assert webhooks.deliveries.begin(NOW) == []
+    assert list(webhooks.deliveries.take_changes().values()) == [None]
