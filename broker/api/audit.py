@@ -87,9 +87,8 @@ class AuditLog:
         return msgspec.structs.replace(record, target=_short(record.target), address=address)
 
     def _hashed(self, address: str) -> str:
-        return hmac.digest(self._controller.settings.secret, b"audit " + address.encode(), "sha256").hex()[
-            :HASH_CHARACTERS
-        ]
+        digest = hmac.digest(self._controller.settings.secret, b"audit " + address.encode(), "sha256")
+        return digest.hex()[:HASH_CHARACTERS]
 
 
 def _short(target: str) -> str:

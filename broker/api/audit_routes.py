@@ -60,8 +60,9 @@ async def list_entries(request: web.Request) -> web.Response:
 async def search(read: Read, wanted: Wanted, before: EntryId | None) -> tuple[list[AuditEntry], EntryId | None]:
     """A page of what is wanted, and where the next one begins, if there may be more."""
     found: list[AuditEntry] = []
+    count = min(wanted.query.limit, READ_AT_ONCE)
     for _ in range(MAX_READ // READ_AT_ONCE):
-        chunk = await read(before, READ_AT_ONCE)
+        chunk = await read(before, count)
         for position, raw in chunk:
             record = msgspec.json.decode(raw, type=AuditRecord)
             if record.at < wanted.since - OUT_OF_ORDER_S:
@@ -71,8 +72,9 @@ async def search(read: Read, wanted: Wanted, before: EntryId | None) -> tuple[li
             if len(found) == wanted.query.limit:
                 return found, position
             before = position
-        if len(chunk) < READ_AT_ONCE:
+        if len(chunk) < count:
             return found, None
+        count = READ_AT_ONCE
     return found, before
 
 

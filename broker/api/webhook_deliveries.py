@@ -4,8 +4,8 @@ Events of one room go to one webhook one after the other: a *lane*. The first of
 given up; the others wait behind it, those of other lanes do not. A webhook has `MAX_IN_FLIGHT` requests at a time, so
 one that hangs holds nobody else's.
 
-A lane is always in one place: among the timers (its first is due later), ready (due, but its webhook is busy or
-paused), or in flight. Times are Unix seconds, because they outlive the process.
+A lane is always in one place: among the timers (its first is due later), ready (due, but its webhook is busy, paused or
+held because the receiver asked for time), or in flight. Times are Unix seconds, because they outlive the process.
 """
 
 import heapq
@@ -74,6 +74,8 @@ class Deliveries(Shelf[DeliveryRecord]):
         self._flying: dict[str, set[str]] = {}
         self._waiting: dict[str, int] = {}
         self._dead: dict[str, dict[str, None]] = {}
+        self._held: dict[str, float] = {}
+        """Until when a receiver wants to be left alone."""
 
     # --- What waits -------------------------------------------------------------------------------------
 
@@ -125,12 +127,13 @@ class Deliveries(Shelf[DeliveryRecord]):
         while self._timers and self._timers[0][0] <= now:
             lane = heapq.heappop(self._timers)[2]
             self._ready.setdefault(lane[0], deque()).append(lane)
+        self._held = {webhook: until for webhook, until in self._held.items() if until > now}
         return [record for webhook in list(self._ready) for record in self._take_off(webhook)]
 
     def _take_off(self, webhook: str) -> list[DeliveryRecord]:
         """As many of a webhook's as may fly at the same time; of each lane the first."""
         lanes, flying, begun = self._ready[webhook], self._flying.setdefault(webhook, set()), []
-        while lanes and len(flying) < MAX_IN_FLIGHT and webhook not in self.paused:
+        while lanes and len(flying) < MAX_IN_FLIGHT and webhook not in self.paused and webhook not in self._held:
             record = self.records[self._lanes[lanes.popleft()][0]]
             flying.add(record.delivery)
             begun.append(record)
@@ -140,7 +143,8 @@ class Deliveries(Shelf[DeliveryRecord]):
 
     def next_due(self) -> float | None:
         """When the next lane is due, if any is waiting for its time."""
-        return self._timers[0][0] if self._timers else None
+        held = [until for webhook, until in self._held.items() if webhook in self._ready]
+        return min([*held, *(due_at for due_at, _, _ in self._timers[:1])], default=None)
 
     def succeeded(self, delivery: str) -> None:
         """The receiver took it; the next of its lane may go."""
@@ -149,9 +153,11 @@ class Deliveries(Shelf[DeliveryRecord]):
             self.drop(delivery)
 
     def failed(self, delivery: str, error: str, now: float, jitter: float, retry_after_s: float = 0.0) -> None:
-        """The receiver did not take it: try again later, or give it up."""
+        """The receiver did not take it: try again later, or give it up. `retry_after_s` holds all of its webhook's."""
         if (record := self._landed(delivery)) is None:
             return
+        if retry_after_s:
+            self._held[record.webhook] = now + min(retry_after_s, MAX_RETRY_AFTER_S)
         record.attempts += 1
         record.last_error = error[:MAX_ERROR_CHARACTERS]
         delay_s = self._policy.delay_s(record.attempts, jitter)
@@ -159,9 +165,19 @@ class Deliveries(Shelf[DeliveryRecord]):
             self._leave_lane(record)
             self._bury(record, record.last_error)
             return
-        record.due_at = now + max(delay_s, min(retry_after_s, MAX_RETRY_AFTER_S))
+        record.due_at = max(now + delay_s, self._held.get(record.webhook, now))
         self.put(delivery, record)
         self._schedule(record)
+
+    def hasten(self, webhook: str, now: float) -> None:
+        """Something has changed: try at once what waits for its time."""
+        self._held.pop(webhook, None)
+        for _, _, lane in [timer for timer in self._timers if timer[2][0] == webhook and timer[0] > now]:
+            record = self.records[self._lanes[lane][0]]
+            record.due_at = now
+            self.put(record.delivery, record)
+        self._timers = [(now if lane[0] == webhook else due, number, lane) for due, number, lane in self._timers]
+        heapq.heapify(self._timers)
 
     def ground(self) -> None:
         """Whoever sent has stopped without saying how it went: what flew is due again, under the same ids."""
@@ -222,7 +238,7 @@ class Deliveries(Shelf[DeliveryRecord]):
             del self._lanes[lane]
         self._timers = [timer for timer in self._timers if timer[2][0] != webhook]
         heapq.heapify(self._timers)
-        for of_webhooks in (self._ready, self._flying, self._waiting, self._dead, self.dropped):
+        for of_webhooks in (self._ready, self._flying, self._waiting, self._dead, self._held, self.dropped):
             of_webhooks.pop(webhook, None)
         self.paused.discard(webhook)
 

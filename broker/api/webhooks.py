@@ -99,7 +99,10 @@ class Webhooks(Shelf[WebhookRecord]):
         return record
 
     def patch(self, webhook: str, changes: WebhookPatch, principal: Principal) -> WebhookRecord:
-        """Change it; switching it on again forgets why it was off. Raises `ApiError`, and changes nothing."""
+        """Change it, and try at once what waits; switching it on forgets why it was off.
+
+        Raises `ApiError`, and changes nothing.
+        """
         record = self.get_with_power(webhook, principal)
         if changes.events is not UNSET:
             _require_power(principal, changes.events, record.room_prefix)
@@ -112,6 +115,7 @@ class Webhooks(Shelf[WebhookRecord]):
             record.name = changes.name
         if changes.enabled is not UNSET:
             record.enabled, record.disabled_reason = changes.enabled, "" if changes.enabled else "by an operator"
+        self.deliveries.hasten(webhook, self._unix_now())
         self._keep(record)
         return record
 
@@ -136,8 +140,9 @@ class Webhooks(Shelf[WebhookRecord]):
         self.drop(webhook)
 
     def redeliver(self, webhook: str, deliveries: list[str], principal: Principal) -> int:
-        """Send dead letters again; how many they are. Raises `ApiError`."""
+        """Send dead letters again, and try at once what waits; how many they were. Raises `ApiError`."""
         self.get(webhook, principal)
+        self.deliveries.hasten(webhook, self._unix_now())
         redelivered = self.deliveries.redeliver(webhook, deliveries, self._unix_now())
         self.on_change()
         return redelivered

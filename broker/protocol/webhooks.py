@@ -26,7 +26,7 @@ class WebhookCreate(Message, frozen=True):
 
 
 class WebhookPatch(Message, frozen=True):
-    """Body of `PATCH /v1/webhooks/{webhook}`; absent keys stay as they are."""
+    """Body of `PATCH /v1/webhooks/{webhook}`; absent keys stay as they are. What waits is tried at once."""
 
     url: WebhookUrl | UnsetType = UNSET
     events: EventTypes | UnsetType = UNSET
@@ -121,7 +121,10 @@ class DeliveryList(Message, frozen=True):
 
 
 class RedeliverRequest(Message, frozen=True):
-    """Body of `POST /v1/webhooks/{webhook}/redeliver`: dead letters to send again; no ids: all."""
+    """Body of `POST /v1/webhooks/{webhook}/redeliver`: dead letters to send again; no ids: all.
+
+    What waits for its next attempt is tried at once too.
+    """
 
     deliveries: Annotated[list[Identifier], Meta(max_length=MAX_REDELIVERED)] = []
 

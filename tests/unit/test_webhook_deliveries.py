@@ -95,6 +95,31 @@ def test_a_receiver_may_ask_for_more_time_but_not_for_ever(queue):
     assert queue.next_due() == NOW + 60 + MAX_RETRY_AFTER_S
 
 
+def test_a_receiver_that_asks_for_time_is_left_alone_by_all_rooms_and_no_other_receiver_is(queue):
+    first, other_room, other_webhook = queue.note("a"), queue.note("b"), queue.note("b", webhook="other")
+    assert queue.due() == [first, other_room, other_webhook]
+    queue.fail(first, retry_after_s=60.0)
+    queue.succeeded(other_room)
+    queue.succeeded(other_webhook)
+    later, elsewhere = queue.note("c"), queue.note("c", webhook="other")
+    assert queue.due(NOW + 59) == [elsewhere]
+    assert queue.next_due() == NOW + 60
+    assert set(queue.due(NOW + 60)) == {first, later}
+
+
+def test_what_waits_for_its_time_is_tried_at_once_when_an_operator_has_changed_something(queue):
+    first, second, other = queue.note("a"), queue.note("b"), queue.note("a", webhook="other")
+    queue.due()
+    queue.fail(first, retry_after_s=3000.0)
+    queue.fail(second)
+    queue.fail(other)
+    queue.take_changes()
+    queue.hasten("w", NOW + 1)
+    assert set(queue.due(NOW + 1)) == {first, second}
+    assert len(queue.take_changes()) == 2
+    assert queue.due(NOW + 6) == [other]
+
+
 def test_a_webhook_has_few_requests_at_a_time_and_does_not_hold_others(queue):
     noted = [queue.note(f"r{number}") for number in range(MAX_IN_FLIGHT + 2)]
     other = queue.note(webhook="other")
@@ -217,7 +242,7 @@ def test_whatever_happens_each_room_is_told_in_order_and_nothing_is_forgotten(se
                 queue.succeeded(delivery)
                 taken.setdefault(lane, []).append(number)
             else:
-                queue.fail(delivery, now, jitter=chance.random())
+                queue.fail(delivery, now, jitter=chance.random(), retry_after_s=chance.choice([0.0, 0.0, 5.0]))
                 dead += queue.records[delivery].dead
         now += chance.random()
     assert sum(map(len, taken.values())) + dead == offered == 60

@@ -3,6 +3,10 @@
 import base64
 import hashlib
 import hmac
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -54,3 +58,19 @@ def test_a_sealed_secret_is_opened_by_the_brokers_secret_only():
         Sealer(b"b" * 32).open(sealed)
     with pytest.raises(SecretUnreadable):
         Sealer(b"a" * 32).open(sealed[:-8] + "AAAAAAAA")
+
+
+def test_the_code_that_operators_are_given_accepts_what_is_genuine_and_nothing_else():
+    text = (Path(__file__).parents[2] / "docs" / "operating.md").read_text("utf-8")
+    [block] = re.findall(r"```python\n(def is_genuine.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {"base64": base64, "hmac": hmac, "Mapping": Mapping}
+    exec(block, names)
+    is_genuine, now, other = names["is_genuine"], 1614265330, new_secret()
+    made = headers([other, SECRET], MESSAGE, now, BODY)
+    assert is_genuine(SECRET, made, BODY, now)
+    assert is_genuine(other, made, BODY, now + 299)
+    assert not is_genuine(new_secret(), made, BODY, now)
+    assert not is_genuine(SECRET, made, BODY + b" ", now)
+    assert not is_genuine(SECRET, made, BODY, now + 301)
+    assert not is_genuine(SECRET, made | {"webhook-id": "msg_other"}, BODY, now)
+    assert not is_genuine(SECRET, made | {"webhook-signature": SIGNED.replace("v1,", "v2,")}, BODY, now)
