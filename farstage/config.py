@@ -40,8 +40,10 @@ class BrokerConfig(Struct, frozen=True, forbid_unknown_fields=True):
     `policy` places viewers: best_value, lowest_latency, least_loaded, packed. `sites` are prices by region (`*` for all
     others), `weights` what they are worth in points of quality. `guest_joins_per_minute` is per address, and
     `trusted_proxies` are the networks of reverse proxies whose `X-Forwarded-For` names that address.
-    `key_requests_per_minute` and `key_max_rooms` are those of API keys that have none of their own. A node sends a view
-    to `node_fan_out` edges at most, each of which passes it on to `edge_fan_out` others.
+    `key_requests_per_minute` and `key_max_rooms` are those of API keys that have none of their own. Webhooks reach the
+    public internet by https, and the `webhook_networks`; `webhook_http` lets them use plain http. The audit log keeps
+    the last `audit_entries`. A node sends a view to `node_fan_out` edges at most, each of which passes it on to
+    `edge_fan_out` others.
     """
 
     host: str = "127.0.0.1"
@@ -56,6 +58,9 @@ class BrokerConfig(Struct, frozen=True, forbid_unknown_fields=True):
     trusted_proxies: list[str] = []
     key_requests_per_minute: Annotated[float, Meta(gt=0, le=1e6)] = 1200.0
     key_max_rooms: Annotated[int, Meta(ge=0, le=1_000_000)] = 1000
+    webhook_networks: list[str] = []
+    webhook_http: bool = False
+    audit_entries: Annotated[int, Meta(ge=1_000, le=10_000_000)] = 100_000
     node_fan_out: FanOut = 4
     edge_fan_out: FanOut = 8
     sites: dict[str, SitePrices] = {}

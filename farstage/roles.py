@@ -63,6 +63,9 @@ def broker_app(config: BrokerConfig) -> web.Application:
             ),
             key_requests_per_minute=config.key_requests_per_minute,
             key_max_rooms=config.key_max_rooms,
+            webhook_networks=tuple(config.webhook_networks),
+            webhook_http=config.webhook_http,
+            audit_entries=config.audit_entries,
         )
         return create_app(settings)
     except ValueError as error:

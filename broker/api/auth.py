@@ -14,6 +14,8 @@ from broker.protocol import AUDIENCE_OPERATOR, AUDIENCE_SESSION, Claims, Role
 from broker.store.interface import StoreUnavailable
 from broker.tokens import TokenRefusal, TokenRefused
 
+HOST_REQUESTS_PER_MINUTE = 600.0
+"""Stops a host's page that runs wild from keeping the broker busy, and from filling the audit log."""
 _SCHEME = "bearer "
 
 
@@ -54,14 +56,19 @@ def _operator(controller: Controller, token: str | None) -> Principal:
     return Principal(key=f"operator:{claims.sub}", requests_per_minute=per_minute, expires_at=float(claims.exp))
 
 
-def _admit(request: web.Request, principal: Principal) -> None:
-    """Let them pass if their limits, their scopes and the rooms they reach allow this. Raises `ApiError`."""
-    request[PRINCIPAL] = principal
+def _limit(request: web.Request, principal: Principal) -> None:
+    """Raise 429 if they ask too often."""
     limiter, now = request.app[KEY_LIMITER], request.app[CONTROLLER].now()
     wait_s = limiter.wait_s(principal.key, principal.requests_per_minute, now)
     if wait_s:
         detail = f"{principal.key} may send {principal.requests_per_minute:g} requests a minute"
         raise ApiError("rate-limited", 429, "Too many requests with this key", detail, wait_s)
+
+
+def _admit(request: web.Request, principal: Principal) -> None:
+    """Let them pass if their limits, their scopes and the rooms they reach allow this. Raises `ApiError`."""
+    request[PRINCIPAL] = principal
+    _limit(request, principal)
     principal.require(request[SCOPE])
     if (room := request.match_info.get("room")) is not None:
         principal.require_room(room)
@@ -91,9 +98,15 @@ async def require_moderator(request: web.Request) -> None:
     session = await session_of(controller, token)
     if session.room != request.match_info["room"]:
         raise refuse(controller, TokenRefusal.WRONG_ROOM)
-    request[PRINCIPAL] = Principal(key=SESSION_MARK + session.session, scopes=frozenset(), room_prefix=session.room)
     if session.role is not Role.HOST:
         raise ApiError("not-permitted", 403, "Only hosts may do this")
+    request[PRINCIPAL] = Principal(
+        key=f"{SESSION_MARK}{session.session}",
+        scopes=frozenset(),
+        room_prefix=session.room,
+        requests_per_minute=HOST_REQUESTS_PER_MINUTE,
+    )
+    _limit(request, request[PRINCIPAL])
     return None
 
 

@@ -8,6 +8,8 @@ first address that is not a trusted proxy. What stands left of it may be invente
 import ipaddress
 from collections.abc import Sequence
 
+from aiohttp import web
+
 FORWARDED_FOR = "X-Forwarded-For"
 MAX_HOPS = 16
 """Stops long headers from costing time; honest chains have two or three."""
@@ -47,6 +49,11 @@ def network_of(address: str) -> str:
     if parsed is None:
         return ""
     return str(ipaddress.ip_network((parsed, 24 if parsed.version == 4 else 48), strict=False))
+
+
+def address_of(request: web.Request, trusted: tuple[Network, ...]) -> str:
+    """Whose request this is."""
+    return client_address(request.remote or "", request.headers.getall(FORWARDED_FOR, []), trusted)
 
 
 def _parse(text: str) -> Address | None:

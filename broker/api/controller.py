@@ -30,6 +30,7 @@ from broker.api.settings import BrokerSettings
 from broker.api.shelf import StoredPart
 from broker.api.templates import Templates
 from broker.api.ticket_news import TicketNews
+from broker.api.webhooks import Webhooks
 from broker.core.brain import Brain
 from broker.core.effects import (
     AgentKey,
@@ -119,7 +120,9 @@ class Controller:
         """Told of every effect, in order and under the lock; they must neither wait nor fail."""
         self.api_keys = ApiKeys(settings)
         self.templates = Templates()
-        self._parts: tuple[StoredPart, ...] = (self.api_keys, self.templates)
+        self.webhooks = Webhooks(settings, lambda: self.unix_now())
+        self.observers.append(self.webhooks.observe)
+        self._parts: tuple[StoredPart, ...] = (self.api_keys, self.templates, self.webhooks.deliveries, self.webhooks)
 
     def _new_brain(self) -> Brain:
         core = self.settings.core
@@ -395,8 +398,10 @@ class Controller:
             self.close_links()
 
     async def close(self) -> None:
-        """Make way for another broker and let go of the store."""
+        """Write what is not written yet, make way for another broker and let go of the store."""
         if (lead := self._lead) is not None:
+            async with self._lock:
+                await self._write()
             with suppress(StoreUnavailable):
                 await self.use_store(lambda: self._store.release(LEAD_POOL, lead.key, lead.fence))
         await self._store.close()

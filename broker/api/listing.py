@@ -50,19 +50,21 @@ def page(
 
     Raises `ApiError` for a cursor that is not one of this list.
     """
-    after = None if query.cursor is UNSET else _decode(list_name, query.cursor)
+    after = None if query.cursor is UNSET else decode_cursor(list_name, query.cursor)
     rest = things if after is None else (thing for thing in things if key(thing) > after)
     shown = heapq.nsmallest(query.limit + 1, rest, key=key)
     if len(shown) <= query.limit:
         return shown, UNSET
-    return shown[:-1], _encode(list_name, key(shown[-2]))
+    return shown[:-1], encode_cursor(list_name, key(shown[-2]))
 
 
-def _encode(list_name: str, key: Key) -> str:
+def encode_cursor(list_name: str, key: Key) -> str:
+    """The cursor for what comes after `key` in a list."""
     return base64.urlsafe_b64encode(msgspec.json.encode([list_name, *key])).decode().rstrip("=")
 
 
-def _decode(list_name: str, cursor: str) -> Key:
+def decode_cursor(list_name: str, cursor: str) -> Key:
+    """What `encode_cursor` wrote. Raises `ApiError` for a cursor that is not one of this list."""
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         name, *key = msgspec.json.decode(raw, type=list[str])

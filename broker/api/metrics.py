@@ -43,6 +43,13 @@ class BrokerMetrics:
         self.tokens_refused = Counter(
             "farstage_tokens_refused", "Tokens refused by reason", ["reason"], registry=self.registry
         )
+        self.webhooks = Counter(
+            "farstage_webhooks", "Attempts to deliver webhooks by result: delivered, failed, given-up", ["result"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.audit_lost = Counter(
+            "farstage_audit_entries_lost", "Entries of the audit log that could not be kept", registry=self.registry
+        )
         self.faults = Counter("farstage_faults", "Errors nobody expected; each is in the log", registry=self.registry)
         self.wanted = Gauge(
             "farstage_agents_wanted", "Nodes and edges that keep three quarters of themselves in use", ["kind"],

@@ -2,15 +2,17 @@
 
 import re
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from broker import protocol
+from broker.api.idempotency import HEADER, KEY_CHARACTERS
 from broker.api.problems import CONTENT_TYPE
 from broker.api.routes import ROUTES, Access, Route
 
 _JSON = "application/json"
+EVENTS: tuple[type[Any], ...] = get_args(protocol.WebhookEvent)
 _REF_TEMPLATE = "#/components/schemas/{name}"
 _ALWAYS = (400, 401, 403, 413)
 _OPERATORS = (Access.OPERATOR, Access.MODERATOR)
@@ -39,7 +41,7 @@ def document() -> bytes:
     """The document as JSON."""
     structs = [t for route in ROUTES for t in (route.body, route.answer, route.query, route.accepted) if t is not None]
     messages = [protocol.AgentMessage, protocol.BrokerMessage, protocol.ClientMessage, protocol.ClientEvent]
-    types = [*dict.fromkeys(structs), protocol.Problem, *messages]
+    types = [*dict.fromkeys(structs), protocol.Problem, *messages, *EVENTS]
     _, schemas = msgspec.json.schema_components(types, ref_template=_REF_TEMPLATE)
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
@@ -52,6 +54,7 @@ def document() -> bytes:
             "description": "Rooms, joins, placement and the fleet. Errors are problem documents (RFC 9457).",
         },
         "paths": paths,
+        "webhooks": {_event_name(event): _event(event) for event in EVENTS},
         "components": {
             "schemas": schemas,
             "securitySchemes": {
@@ -69,7 +72,11 @@ def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
         "description": f"Access: {route.access.value}." + (f" Scope: `{route.scope.value}`." if route.scope else ""),
         "tags": [route.tag],
         "security": _SECURITY[route.access],
-        "parameters": [*map(_parameter, _parameters(route)), *_query_parameters(route, schemas)],
+        "parameters": [
+            *map(_parameter, _parameters(route)),
+            *_query_parameters(route, schemas),
+            *([_IDEMPOTENCY_KEY] if route.takes_idempotency_key else []),
+        ],
         "responses": _responses(route),
     }
     if route.scope is not None:
@@ -79,6 +86,31 @@ def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
     elif route.media_type != _JSON:
         operation["requestBody"] = {"content": {route.media_type: {"schema": {"type": "string"}}}}
     return operation
+
+
+def _event_name(event: type[Any]) -> str:
+    return str(event.__struct_config__.tag)
+
+
+def _event(event: type[Any]) -> dict[str, Any]:
+    """What a webhook's receiver is sent, and answers."""
+    return {
+        "post": {
+            "operationId": f"on_{_event_name(event).replace('.', '_')}",
+            "summary": event.__doc__,
+            "tags": ["webhooks"],
+            "requestBody": {"content": {_JSON: {"schema": _ref(event)}}},
+            "responses": {"2XX": {"description": "Taken"}, "410": {"description": "Send nothing more"}},
+        }
+    }
+
+
+_IDEMPOTENCY_KEY = {
+    "name": HEADER,
+    "in": "header",
+    "description": "A request that succeeded is not carried out twice with the same key; best a random UUID",
+    "schema": {"type": "string", "minLength": KEY_CHARACTERS[0], "maxLength": KEY_CHARACTERS[1], "pattern": "^[ -~]+$"},
+}
 
 
 def _parameters(route: Route) -> list[str]:

@@ -9,6 +9,7 @@ from aiohttp import web
 from broker import protocol
 from broker.api import (
     api_key_routes,
+    audit_routes,
     auth,
     control,
     fleet,
@@ -21,7 +22,9 @@ from broker.api import (
     template_routes,
     usage,
     waiting,
+    webhook_routes,
 )
+from broker.api.idempotency import once
 from broker.api.keys import CONTROLLER, SCOPE
 from broker.api.problems import standing_by
 
@@ -63,6 +66,11 @@ class Route:
     """What it answers with 202, where it may."""
     media_type: str = "application/json"
     """Of body and answer; where it is not JSON there are no structs for them."""
+
+    @property
+    def takes_idempotency_key(self) -> bool:
+        """Whether a request that is sent again with the same key is not carried out twice."""
+        return self.method == "POST" and self.media_type == "application/json"
 
     @property
     def is_cross_origin(self) -> bool:
@@ -326,6 +334,57 @@ ROUTES: tuple[Route, ...] = (
         scope=protocol.Scope.FLEET_READ,
     ),
     Route(
+        method="POST", path="/v1/webhooks", handler=webhook_routes.create_webhook, tag="webhooks",
+        access=Access.OPERATOR, summary="Make a webhook; its secret is shown this once", body=protocol.WebhookCreate,
+        answer=protocol.WebhookGrant, status=201, statuses=(409, 422, 503), scope=protocol.Scope.WEBHOOKS_WRITE,
+    ),
+    Route(
+        method="GET", path="/v1/webhooks", handler=webhook_routes.list_webhooks, tag="webhooks", access=Access.OPERATOR,
+        summary="List webhooks", answer=protocol.WebhookList, scope=protocol.Scope.WEBHOOKS_READ,
+    ),
+    Route(
+        method="GET", path="/v1/webhooks/{webhook}", handler=webhook_routes.get_webhook, tag="webhooks",
+        access=Access.OPERATOR, summary="One webhook", answer=protocol.Webhook, statuses=(404,),
+        scope=protocol.Scope.WEBHOOKS_READ,
+    ),
+    Route(
+        method="PATCH", path="/v1/webhooks/{webhook}", handler=webhook_routes.patch_webhook, tag="webhooks",
+        access=Access.OPERATOR, summary="Change a webhook, or switch it on or off", body=protocol.WebhookPatch,
+        answer=protocol.Webhook, statuses=(404, 422, 503), scope=protocol.Scope.WEBHOOKS_WRITE,
+    ),
+    Route(
+        method="DELETE", path="/v1/webhooks/{webhook}", handler=webhook_routes.delete_webhook, tag="webhooks",
+        access=Access.OPERATOR, summary="Delete a webhook and what it was still to be told", status=204,
+        statuses=(404, 503), scope=protocol.Scope.WEBHOOKS_WRITE,
+    ),
+    Route(
+        method="POST", path="/v1/webhooks/{webhook}/rotate", handler=webhook_routes.rotate_webhook, tag="webhooks",
+        access=Access.OPERATOR, summary="Give a webhook a new secret; both sign for a while",
+        body=protocol.WebhookRotate, answer=protocol.WebhookGrant, statuses=(404, 503),
+        scope=protocol.Scope.WEBHOOKS_WRITE,
+    ),
+    Route(
+        method="POST", path="/v1/webhooks/{webhook}/test", handler=webhook_routes.send_test, tag="webhooks",
+        access=Access.OPERATOR, summary="Send a test event now", answer=protocol.WebhookTestResult, statuses=(404,),
+        scope=protocol.Scope.WEBHOOKS_WRITE,
+    ),
+    Route(
+        method="GET", path="/v1/webhooks/{webhook}/deliveries", handler=webhook_routes.list_deliveries,
+        tag="webhooks", access=Access.OPERATOR, summary="Events that wait, and dead letters",
+        answer=protocol.DeliveryList, query=protocol.DeliveryQuery, statuses=(404,),
+        scope=protocol.Scope.WEBHOOKS_READ,
+    ),
+    Route(
+        method="POST", path="/v1/webhooks/{webhook}/redeliver", handler=webhook_routes.redeliver,
+        tag="webhooks", access=Access.OPERATOR, summary="Send dead letters again", body=protocol.RedeliverRequest,
+        answer=protocol.RedeliverResult, statuses=(404, 503), scope=protocol.Scope.WEBHOOKS_WRITE,
+    ),
+    Route(
+        method="GET", path="/v1/audit", handler=audit_routes.list_entries, tag="audit", access=Access.OPERATOR,
+        summary="Who changed what, or tried to; newest first", answer=protocol.AuditList, query=protocol.AuditQuery,
+        statuses=(503,), scope=protocol.Scope.AUDIT_READ,
+    ),
+    Route(
         method="GET", path="/v1/control", handler=control.control, tag="fleet", access=Access.AGENT,
         summary="WebSocket of nodes and edges: AgentMessage in, BrokerMessage out", status=101,
     ),
@@ -337,6 +396,7 @@ _GUARDS = {Access.OPERATOR: auth.require_operator, Access.MODERATOR: auth.requir
 def guarded(route: Route) -> Handler:
     """The route's handler behind its access check; handlers check join, session and agent tokens themselves."""
     guard = _GUARDS.get(route.access)
+    is_repeatable = route.takes_idempotency_key
 
     async def handle(request: web.Request) -> web.StreamResponse:
         if not request.app[CONTROLLER].restored:
@@ -345,7 +405,7 @@ def guarded(route: Route) -> Handler:
             request[SCOPE] = route.scope
         if guard is not None:
             await guard(request)
-        return await route.handler(request)
+        return await (once(request, route.handler) if is_repeatable else route.handler(request))
 
     return handle
 

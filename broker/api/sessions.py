@@ -8,7 +8,7 @@ from aiohttp import web
 
 from broker.api.auth import bearer_token, refuse, require_session, require_session_or_operator, verify_for_room
 from broker.api.bodies import json_response, read_body
-from broker.api.client_address import FORWARDED_FOR, client_address, network_of
+from broker.api.client_address import address_of, network_of
 from broker.api.controller import Controller
 from broker.api.keys import CONTROLLER, GUEST_LIMITER, RESHAPE_LIMITER, TRUSTED_PROXIES
 from broker.api.knocking import knock, queue_up
@@ -95,7 +95,7 @@ def join_for(request: web.Request, room: RoomRecord, who: Identity, body: JoinRe
         joined_at=rfc3339(controller.unix_now()),
         token_id=who.token_id,
         probes=body.probes,
-        network=network_of(_address_of(request)),
+        network=network_of(address_of(request, request.app[TRUSTED_PROXIES])),
         codecs=body.codecs,
         viewport=body.viewport,
     )
@@ -120,18 +120,13 @@ async def identify(request: web.Request, controller: Controller, room: RoomRecor
 
 
 async def _guest(request: web.Request, controller: Controller, body: JoinRequest) -> Identity:
-    wait_s = request.app[GUEST_LIMITER].wait_s(_address_of(request), controller.now())
+    wait_s = request.app[GUEST_LIMITER].wait_s(address_of(request, request.app[TRUSTED_PROXIES]), controller.now())
     if wait_s:
         raise ApiError("too-many-requests", 429, "Too many joins from this address", retry_after_s=wait_s)
     if body.display_name is None:
         raise malformed("Object missing required field `display_name` - at `$`: guests say their name")
     await controller.use_store(controller.store.ping)
     return Identity(f"guest-{secrets.token_hex(4)}", body.display_name, Role.VISITOR)
-
-
-def _address_of(request: web.Request) -> str:
-    trusted = request.app[TRUSTED_PROXIES]
-    return client_address(request.remote or "", request.headers.getall(FORWARDED_FOR, []), trusted)
 
 
 async def place(controller: Controller, request: Join, who: Identity) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from broker.api.client_address import parse_networks
+from broker.api.webhook_retry import RetryPolicy
 from broker.core.policies import policy_named
 from broker.core.state import CoreSettings
 from broker.tokens import MIN_SECRET_BYTES
@@ -57,6 +58,16 @@ class BrokerSettings:
     broker busy. The root key has no such limit, so that it still opens when everything else is refused."""
     key_max_rooms: int = 1000
     """Rooms of one API key at a time, unless the key says otherwise: stops one key from using up all rooms."""
+    webhook_networks: tuple[str, ...] = ()
+    """Networks beyond the public internet that webhooks may reach: who may make a webhook could else have the broker
+    call what only it can reach."""
+    webhook_http: bool = False
+    """Whether webhooks may go to http URLs, where anybody on the way reads them."""
+    webhook_timeout_s: float = 15.0
+    """What a receiver gets for one request, from resolving its name to the answer's status."""
+    webhook_retry: RetryPolicy = field(default_factory=RetryPolicy)
+    audit_entries: int = 100_000
+    """How many entries the audit log keeps; the oldest go first."""
 
     def __post_init__(self) -> None:
         if len(self.secret) < MIN_SECRET_BYTES:
@@ -74,6 +85,12 @@ class BrokerSettings:
             parse_networks(self.trusted_proxies)
         except ValueError as error:
             raise ValueError(f"trusted_proxies: {error}; write networks such as 10.0.0.0/8") from error
+        try:
+            parse_networks(self.webhook_networks)
+        except ValueError as error:
+            raise ValueError(f"webhook_networks: {error}; write networks such as 10.0.0.0/8") from error
+        if self.audit_entries < 1:
+            raise ValueError(f"audit_entries: {self.audit_entries}; give 1 or more")
         if self.web_root is not None and not self.web_root.is_dir():
             raise ValueError(f"web_root: {self.web_root} is not a directory")
 

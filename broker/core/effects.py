@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from broker.core.refusals import Refusal
-from broker.protocol import BrokerMessage, EndReason, TicketState
+from broker.protocol import BrokerMessage, EndReason, ParticipantData, TicketState, Usage, WaitingData
 
 
 class AgentKind(StrEnum):
@@ -100,11 +100,48 @@ class JoinRefused:
 
 @dataclass(frozen=True, slots=True)
 class SessionEnded:
-    """A session is over."""
+    """A session is over. `participant` is who left; `None` if their viewer or publisher had never been connected."""
 
     session: str
     room: str
     reason: EndReason
+    participant: ParticipantData | None
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class ParticipantJoined:
+    """A session's viewer or publisher is connected for the first time."""
+
+    participant: ParticipantData
+
+
+@dataclass(frozen=True, slots=True)
+class Knocked:
+    """Somebody waits before a room's door."""
+
+    waiting: WaitingData
+
+
+@dataclass(frozen=True, slots=True)
+class RoomCreated:
+    """There is a new room."""
+
+    room: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoomClosed:
+    """A room is gone; its sessions have ended before."""
+
+    room: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentDrained:
+    """A node or edge that was being drained is empty."""
+
+    agent: AgentKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,4 +184,9 @@ Effect = (
     | ViewMoved
     | TicketChanged
     | AgentLost
+    | ParticipantJoined
+    | Knocked
+    | RoomCreated
+    | RoomClosed
+    | AgentDrained
 )

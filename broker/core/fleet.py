@@ -6,7 +6,7 @@ views are placed again, its viewers may resume.
 """
 
 from broker.core import rooms, sessions, suspicion, views, waiting
-from broker.core.effects import AgentKey, AgentLost, Disconnect, Send
+from broker.core.effects import AgentDrained, AgentKey, AgentLost, Disconnect, Send
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.state import (
     AgentRecord,
@@ -414,6 +414,7 @@ def _drain_node(state: State, node: NodeRecord, now: float) -> None:
             _clear_node(state, room, node)
     if not state.ledger.claimed(node_pool(node.node)):
         node.state = AgentState.DRAINED
+        state.emit(AgentDrained(node.key))
 
 
 def _clear_node(state: State, room: RoomRecord, node: NodeRecord) -> None:
@@ -433,6 +434,7 @@ def _drain_edge(state: State, edge: EdgeRecord, now: float) -> None:
             sessions.end(state, session, EndReason.DRAINED)
     if not state.ledger.claimed(edge_pool(edge.edge)):
         edge.state = AgentState.DRAINED
+        state.emit(AgentDrained(edge.key))
 
 
 def claim_lost(state: State, pool: str, key: str, now: float) -> None:

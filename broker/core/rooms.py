@@ -3,6 +3,7 @@
 from msgspec import UNSET
 
 from broker.core import moderation, moving, sessions, views, waiting
+from broker.core.effects import RoomClosed, RoomCreated
 from broker.core.limits import require_role
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.schedule import Schedule
@@ -20,6 +21,7 @@ def create(state: State, room: RoomRecord, now: float) -> None:
     room.empty_since = now
     state.rooms[room.room] = room
     state.persist(room)
+    state.emit(RoomCreated(room.room))
 
 
 def _require_scene(state: State, scene: str) -> None:
@@ -74,6 +76,7 @@ def close(state: State, name: str, reason: EndReason = EndReason.ROOM_CLOSED) ->
     moving.room_closed(state, room)
     del state.rooms[name]
     state.persist(room)
+    state.emit(RoomClosed(name))
 
 
 def participant(state: State, room_name: str, name: str) -> SessionRecord:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from msgspec import Struct, structs
 
 from broker.core import lines, moving, publishing, queues, views, waiting
-from broker.core.effects import Claim, JoinPlaced, JoinRefused, Release, Send, SessionEnded
+from broker.core.effects import Claim, JoinPlaced, JoinRefused, ParticipantJoined, Release, Send, SessionEnded
 from broker.core.limits import require_place
 from broker.core.picture import (
     CodecChoice,
@@ -36,6 +36,7 @@ from broker.protocol import (
     EndReason,
     LatencyCap,
     Mode,
+    ParticipantData,
     Probe,
     Role,
     SessionState,
@@ -351,6 +352,9 @@ def abandon(state: State, session: SessionRecord, refusal: Refusal) -> None:
 
 def connected(state: State, session: SessionRecord) -> None:
     """The viewer's connection stands."""
+    if not session.was_connected:
+        state.emit(ParticipantJoined(_who(session)))
+        state.persist(session)
     session.connected = session.was_connected = True
     session.deadline = None
     if session.state is SessionState.CONNECTING:
@@ -436,7 +440,18 @@ def end(state: State, session: SessionRecord, reason: EndReason) -> None:
     views.drop_participant(state, state.rooms[session.room], session)
     _remove(state, session)
     state.remember_end(session.session, reason)
-    state.emit(SessionEnded(session.session, session.room, reason))
+    who = _who(session) if session.was_connected else None
+    state.emit(SessionEnded(session.session, session.room, reason, who, session.totals.usage()))
+
+
+def _who(session: SessionRecord) -> ParticipantData:
+    return ParticipantData(
+        room=session.room,
+        participant=session.participant,
+        session=session.session,
+        identity=session.identity,
+        role=session.role,
+    )
 
 
 def _remove(state: State, session: SessionRecord) -> None:

@@ -8,13 +8,13 @@ Publishers of a stage pass the door: their token is an operator's, and an encode
 from collections.abc import Iterable, Sequence
 
 from broker.core import moderation
-from broker.core.effects import TicketChanged
+from broker.core.effects import Knocked, TicketChanged
 from broker.core.placement import RETRY_WHEN_FULL_S
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.schedule import require_open
 from broker.core.state import RoomRecord, SessionRecord, State
 from broker.core.tickets import Queue, TicketRecord
-from broker.protocol import Role, TicketState, WaitingChanged
+from broker.protocol import Role, TicketState, WaitingChanged, WaitingData
 
 _STRAIGHT_IN = frozenset({Role.HOST, Role.SPEAKER})
 RETRY_REDEEM_S = 1.0
@@ -83,6 +83,11 @@ def knock(state: State, record: TicketRecord, now: float) -> None:
     enter_queue(state, record)
     state.persist(record)
     state.changed_doors.add(record.room)
+    state.emit(Knocked(_waiting(record)))
+
+
+def _waiting(ticket: TicketRecord) -> WaitingData:
+    return WaitingData(room=ticket.room, ticket=ticket.ticket, identity=ticket.identity, role=ticket.role)
 
 
 def by_token(state: State, room: RoomRecord, token_id: str | None) -> TicketRecord | None:

@@ -6,9 +6,14 @@ from msgspec import Meta
 
 from broker.protocol.terms import AgentState, Codec, Count, Identifier, Message, Milliseconds
 
+Rate = Annotated[float, Meta(ge=0, le=1e9)]
+
 
 class NodeCapability(Message, frozen=True):
-    """What a node measured of itself at start. One unit is one 1280x720 view at 30 frames/s, drawn and encoded."""
+    """What a node measured of itself at start. One unit is one 1280x720 view at 30 frames/s, drawn and encoded.
+
+    The units hold for the scene that takes most.
+    """
 
     renderer: str
     device: str
@@ -16,6 +21,10 @@ class NodeCapability(Message, frozen=True):
     codecs: list[Codec]
     scenes: list[Identifier]
     gpu_memory_bytes: Count = 0
+    drawn_per_s: Annotated[dict[Identifier, Rate], Meta(max_length=256)] = {}
+    """Views of 1280x720 that it draws of each scene it measured."""
+    encoded_per_s: Annotated[dict[Codec, Rate], Meta(max_length=len(Codec))] = {}
+    """Pictures of 1280x720 that it encodes, on all cores."""
 
 
 class NodeLoad(Message, frozen=True):

@@ -1,4 +1,5 @@
-"""What brokers share, behind one interface: records, agents, claims, spent and revoked tokens, a message bus.
+"""What brokers share, behind one interface: records, agents, claims, spent and revoked tokens, logs, a
+message bus.
 
 `now` and all expiries are Unix seconds given by the caller; brokers of one deployment keep their clocks within a
 second of each other (NTP), which is far below every lifetime used. Every method may raise `StoreUnavailable`;
@@ -16,6 +17,8 @@ MAX_QUEUED_PUBLICATIONS = 1024
 
 RecordKey = tuple[str, str]
 """Collection and name of a record."""
+EntryId = tuple[int, int]
+"""Where an entry stands in a log: both are at least 0 and below 2**64; later entries have higher ones."""
 
 
 class StoreUnavailable(Exception):
@@ -113,6 +116,12 @@ class Store(Protocol):
 
     async def is_revoked(self, token_id: str, now: float) -> bool:
         """Whether it has been revoked."""
+
+    async def append(self, log: str, entries: Sequence[bytes], keep: int) -> None:
+        """Add entries to the end of a log, which keeps about the last `keep`, never fewer."""
+
+    async def read_back(self, log: str, before: EntryId | None, limit: int) -> list[tuple[EntryId, bytes]]:
+        """At most `limit` entries, the newest first: of the whole log, or of what stands before an entry."""
 
     async def publish(self, channel: str, payload: bytes) -> int:
         """Send to all who are subscribed to `channel` now; how many they were."""

@@ -1,13 +1,15 @@
 """The embedded store: everything in this process, gone with it. For one broker on one machine."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 
 from msgspec.structs import replace
 
-from broker.store.interface import MAX_QUEUED_PUBLICATIONS, ClaimOrder, RecordKey, ReleaseOrder, StoredClaim
+from broker.store.interface import MAX_QUEUED_PUBLICATIONS, ClaimOrder, EntryId, RecordKey, ReleaseOrder, StoredClaim
 
 
 @dataclass(slots=True)
@@ -57,6 +59,7 @@ class MemoryStore:
         self._pools: dict[str, _Pool] = {}
         self._spent: dict[str, float] = {}
         self._revoked: dict[str, float] = {}
+        self._logs: dict[str, deque[tuple[EntryId, bytes]]] = {}
         self._subscribers: dict[str, set[asyncio.Queue[bytes]]] = {}
 
     async def ping(self) -> None:
@@ -162,6 +165,20 @@ class MemoryStore:
     async def is_revoked(self, token_id: str, now: float) -> bool:
         """See `Store.is_revoked`."""
         return self._revoked.get(token_id, 0.0) > now
+
+    async def append(self, log: str, entries: Sequence[bytes], keep: int) -> None:
+        """See `Store.append`."""
+        kept = self._logs.setdefault(log, deque())
+        for entry in entries:
+            number = kept[-1][0][0] + 1 if kept else 1
+            kept.append(((number, 0), entry))
+        while len(kept) > keep:
+            kept.popleft()
+
+    async def read_back(self, log: str, before: EntryId | None, limit: int) -> list[tuple[EntryId, bytes]]:
+        """See `Store.read_back`."""
+        newest_first = reversed(self._logs.get(log, ()))
+        return list(islice((entry for entry in newest_first if before is None or entry[0] < before), limit))
 
     async def publish(self, channel: str, payload: bytes) -> int:
         """See `Store.publish`."""

@@ -17,11 +17,14 @@ from redis.exceptions import RedisError
 
 from broker.store import scripts
 from broker.store.claiming import MAX_BATCH, ClaimQueue, Order
-from broker.store.interface import ClaimOrder, RecordKey, ReleaseOrder, StoredClaim, StoreUnavailable
+from broker.store.interface import ClaimOrder, EntryId, RecordKey, ReleaseOrder, StoredClaim, StoreUnavailable
 
 TIMEOUT_S = 1.0
 MAX_CONNECTIONS = 512
 _POLL_S = 0.5
+_ENTRY_FIELD = b"e"
+_BEFORE_ALL = (0, 0)
+"""Redis has no id below it, and refuses to look there."""
 NEVER = 0.0
 """A release happens whatever the time is, and lets nothing expire."""
 
@@ -171,6 +174,21 @@ class RedisStore:
         expires_at: float | None = await self._ask(self._client.zscore(self._key("revoked"), token_id))
         return expires_at is not None and expires_at > now
 
+    async def append(self, log: str, entries: Sequence[bytes], keep: int) -> None:
+        """See `Store.append`."""
+        pipeline = self._client.pipeline(transaction=True)
+        for entry in entries:
+            pipeline.xadd(self._key("log", log), {_ENTRY_FIELD: entry}, maxlen=keep, approximate=True)
+        await self._ask(pipeline.execute())
+
+    async def read_back(self, log: str, before: EntryId | None, limit: int) -> list[tuple[EntryId, bytes]]:
+        """See `Store.read_back`."""
+        if before == _BEFORE_ALL:
+            return []
+        end = "+" if before is None else f"({before[0]}-{before[1]}"
+        found = await self._ask(self._client.xrevrange(self._key("log", log), end, "-", count=limit))
+        return [(_entry_id(name), fields[_ENTRY_FIELD]) for name, fields in found]
+
     async def publish(self, channel: str, payload: bytes) -> int:
         """See `Store.publish`."""
         receivers: int = await self._ask(self._client.publish(self._key("bus", channel), payload))
@@ -202,3 +220,8 @@ class RedisStore:
         await self._queue.close()
         with suppress(RedisError, OSError):
             await self._client.aclose()
+
+
+def _entry_id(name: bytes) -> EntryId:
+    milliseconds, _, number = name.partition(b"-")
+    return int(milliseconds), int(number)

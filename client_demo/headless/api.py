@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
-from msgspec import UNSET, structs
+from msgspec import UNSET, UnsetType, structs
 
 from broker.protocol import (
     DEFAULT_OVERLAP_S,
@@ -17,8 +17,15 @@ from broker.protocol import (
     ApiKeyCreate,
     ApiKeyGrant,
     ApiKeyList,
+    AuditEntry,
+    AuditList,
+    AuditQuery,
     DataMessage,
     DataSent,
+    Delivery,
+    DeliveryList,
+    DeliveryQuery,
+    DeliveryState,
     DrainRequest,
     JoinGrant,
     JoinRequest,
@@ -38,6 +45,8 @@ from broker.protocol import (
     ParticipantQuery,
     ProbeTargetList,
     Problem,
+    RedeliverRequest,
+    RedeliverResult,
     Region,
     RegionList,
     Room,
@@ -63,6 +72,13 @@ from broker.protocol import (
     WaitingList,
     WaitingQuery,
     WaitingTicket,
+    Webhook,
+    WebhookCreate,
+    WebhookGrant,
+    WebhookList,
+    WebhookPatch,
+    WebhookRotate,
+    WebhookTestResult,
 )
 
 REQUEST_TIMEOUT_S = 10.0
@@ -72,10 +88,11 @@ ALL_PARTICIPANTS = ParticipantQuery(limit=MAX_PAGE)
 ALL_SESSIONS = SessionQuery(limit=MAX_PAGE)
 ALL_WAITING = WaitingQuery(limit=MAX_PAGE)
 MUTE_ALL_BUT_HOSTS = MuteAll()
+ALL_AUDIT = AuditQuery(limit=MAX_PAGE)
 MAX_HELD_POLL_S = REQUEST_TIMEOUT_S / 2
 _T = TypeVar("_T")
 _Asked = TypeVar("_Asked", bound=PageQuery)
-_Page = TypeVar("_Page", RoomList, TemplateList, ParticipantList, SessionList, WaitingList)
+_Page = TypeVar("_Page", RoomList, TemplateList, ParticipantList, SessionList, WaitingList, DeliveryList, AuditList)
 
 
 class Refused(Exception):
@@ -222,6 +239,61 @@ class BrokerClient:
     async def delete_api_key(self, key: str) -> None:
         """Withdraw a key. Raises `Refused`."""
         await self._request("DELETE", f"/v1/api-keys/{key}", None, self._api_key)
+
+    async def create_webhook(self, wish: WebhookCreate) -> WebhookGrant:
+        """Make a webhook; the grant holds its secret, this once. Raises `Refused`."""
+        return await self._call("POST", "/v1/webhooks", WebhookGrant, body=wish, token=self._api_key)
+
+    async def webhooks(self) -> list[Webhook]:
+        """The webhooks this key may see. Raises `Refused`."""
+        return (await self._call("GET", "/v1/webhooks", WebhookList, token=self._api_key)).webhooks
+
+    async def webhook(self, webhook: str) -> Webhook:
+        """One webhook. Raises `Refused`."""
+        return await self._call("GET", f"/v1/webhooks/{webhook}", Webhook, token=self._api_key)
+
+    async def patch_webhook(self, webhook: str, change: WebhookPatch) -> Webhook:
+        """Change a webhook, or switch it on or off. Raises `Refused`."""
+        return await self._call("PATCH", f"/v1/webhooks/{webhook}", Webhook, body=change, token=self._api_key)
+
+    async def delete_webhook(self, webhook: str) -> None:
+        """Delete a webhook, and what it was still to be told. Raises `Refused`."""
+        await self._request("DELETE", f"/v1/webhooks/{webhook}", None, self._api_key)
+
+    async def rotate_webhook(self, webhook: str, overlap_s: float = DEFAULT_OVERLAP_S) -> WebhookGrant:
+        """Give a webhook a new secret; both sign for `overlap_s` seconds. Raises `Refused`."""
+        path, body = f"/v1/webhooks/{webhook}/rotate", WebhookRotate(overlap_s=overlap_s)
+        return await self._call("POST", path, WebhookGrant, body=body, token=self._api_key)
+
+    async def test_webhook(self, webhook: str) -> WebhookTestResult:
+        """Have a test event sent, and learn how it went. Raises `Refused`."""
+        return await self._call("POST", f"/v1/webhooks/{webhook}/test", WebhookTestResult, token=self._api_key)
+
+    async def deliveries(self, webhook: str, state: DeliveryState | UnsetType = UNSET) -> list[Delivery]:
+        """What a webhook is still to be told, and its dead letters, page by page. Raises `Refused`."""
+        query = DeliveryQuery(state=state, limit=MAX_PAGE)
+        pages = _pages(lambda asked: self.deliveries_page(webhook, asked), query)
+        return [entry async for page in pages for entry in page.deliveries]
+
+    async def deliveries_page(self, webhook: str, query: DeliveryQuery) -> DeliveryList:
+        """One page of a webhook's deliveries. Raises `Refused`."""
+        path = f"/v1/webhooks/{webhook}/deliveries" + _query(query)
+        return await self._call("GET", path, DeliveryList, token=self._api_key)
+
+    async def redeliver(self, webhook: str, deliveries: Sequence[str] = ()) -> int:
+        """Send dead letters again, all if none is named; how many they are. Raises `Refused`."""
+        path, body = f"/v1/webhooks/{webhook}/redeliver", RedeliverRequest(deliveries=list(deliveries))
+        return (await self._call("POST", path, RedeliverResult, body=body, token=self._api_key)).redelivered
+
+    async def audit(self, query: AuditQuery = ALL_AUDIT) -> AsyncIterator[AuditEntry]:
+        """Who changed what, newest first; pages are asked for as they are needed. Raises `Refused`."""
+        async for page in _pages(self.audit_page, query):
+            for entry in page.entries:
+                yield entry
+
+    async def audit_page(self, query: AuditQuery) -> AuditList:
+        """One page of the audit log. Raises `Refused`."""
+        return await self._call("GET", "/v1/audit" + _query(query), AuditList, token=self._api_key)
 
     async def probe_targets(self) -> ProbeTargetList:
         """The edges to measure."""

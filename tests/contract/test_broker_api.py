@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
 
+from broker.api.controller import Controller
 from broker.api.rate_limit import RateLimiter
 from broker.core.state import CoreSettings
 from broker.protocol import (
@@ -14,6 +15,7 @@ from broker.protocol import (
     AUDIENCE_OPERATOR,
     AUDIENCE_TRUNK,
     DropSession,
+    EventType,
     NodeHeartbeat,
     NodeLoad,
     PutSession,
@@ -525,12 +527,27 @@ async def test_every_route_is_in_the_openapi_document(api):
     spec = await api.ok("GET", "/v1/openapi.json", token=None)
     assert spec["openapi"] == "3.1.0"
     assert spec["paths"]["/v1/rooms/{room}/join"]["post"]["requestBody"]
+    assert {*spec["webhooks"]} == {*EventType, "webhook.test"}
     references = {part.split('"')[0] for part in str(spec).replace("'", '"').split("#/components/schemas/")[1:]}
     assert references <= set(spec["components"]["schemas"])
     names = [op["operationId"] for methods in spec["paths"].values() for op in methods.values()]
     assert len(set(names)) == len(names)
     status, page, _ = await api.call("GET", "/v1/docs", token=None)
     assert (status, b"http://" in page, b"https://" in page) == (200, False, False)
+
+
+async def test_a_broker_stops_although_a_library_lost_the_cancellation(monkeypatch):
+    begun = asyncio.Event()
+
+    async def lose_it(controller: Controller) -> None:
+        begun.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(Controller, "tick", lose_it)
+    async with asyncio.timeout(20):
+        async with running_broker():
+            await begun.wait()
 
 
 async def test_pages_are_served_and_nothing_beside_them(tmp_path: Path):

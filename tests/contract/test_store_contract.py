@@ -234,3 +234,24 @@ async def test_claims_that_share_a_round_trip_expire_each_at_its_own_time(store:
     assert await store.claimed("p", NOW + 9) == 3
     assert await store.claimed("p", NOW + 11) == 2
     assert await store.claimed("p", NOW + 26) == 0
+
+
+async def test_a_log_is_read_back_newest_first_from_where_one_stopped(store: Store):
+    await store.append("audit", [b"1", b"2"], 100)
+    await store.append("audit", [b"3"], 100)
+    await store.append("other", [b"x"], 100)
+    newest = await store.read_back("audit", None, 2)
+    assert [entry for _, entry in newest] == [b"3", b"2"]
+    assert newest[0][0] > newest[1][0]
+    await store.append("audit", [b"4"], 100)
+    assert [entry for _, entry in await store.read_back("audit", newest[-1][0], 10)] == [b"1"]
+    assert await store.read_back("audit", (0, 0), 10) == []
+    assert await store.read_back("nothing", None, 10) == []
+
+
+async def test_a_log_keeps_the_last_entries_and_lets_the_oldest_go(store: Store):
+    for number in range(20):
+        await store.append("audit", [b"%d" % (number * 50 + i) for i in range(50)], 100)
+    kept = [int(entry) for _, entry in await store.read_back("audit", None, 1000)]
+    assert 100 <= len(kept) <= 300
+    assert kept == list(range(999, 999 - len(kept), -1))

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from playwright.async_api import Browser
 
-from broker.protocol import JoinRequest, Mode, RoomCreate
+from broker.protocol import EventType, JoinRequest, Mode, RoomCreate, WebhookCreate
 from client_demo.headless.api import BrokerClient
 from client_demo.headless.viewer import HeadlessViewer
 from farstage.farm import Farm
@@ -96,4 +96,26 @@ async def test_wrong_key_is_told_in_words(farm: Farm, browser: Browser) -> None:
     await page.get_by_test_id("op-key").wait_for()
     await page.get_by_text("does not accept this key").wait_for()
     assert await page.get_by_test_id("op-rooms").count() == 0 or not await page.get_by_test_id("op-rooms").is_visible()
+    await context.close()
+
+
+async def test_operator_sees_webhooks_and_who_changed_what_and_switches_one_off(farm: Farm, browser: Browser) -> None:
+    context = await browser.new_context(locale="en-US", viewport={"width": 1280, "height": 1400})
+    page = await context.new_page()
+    async with BrokerClient(farm.broker_url, farm.api_key) as client:
+        wish = WebhookCreate(url="https://hook.invalid/farstage", events=[EventType.ROOM_CLOSED], name="Booking")
+        webhook = (await client.create_webhook(wish)).webhook.webhook
+        await page.goto(f"{farm.broker_url}/operator#key={farm.api_key}")
+        row = page.get_by_test_id(f"op-webhook-{webhook}")
+        await row.get_by_text("https://hook.invalid/farstage").wait_for()
+        await page.get_by_test_id(f"op-test-{webhook}").click()
+        await page.get_by_test_id("notices").get_by_text("Not taken").wait_for()
+        await page.get_by_test_id(f"op-switch-{webhook}").click()
+        await row.get_by_text("by an operator", exact=False).wait_for()
+        assert not (await client.webhook(webhook)).enabled
+        audit = page.get_by_test_id("op-audit")
+        await audit.get_by_text(f"PATCH /v1/webhooks/{webhook}").wait_for()
+        await audit.get_by_text("root").first.wait_for()
+        await client.delete_webhook(webhook)
+        await page.get_by_test_id("op-webhooks").wait_for(state="hidden")
     await context.close()

@@ -25,7 +25,14 @@ JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dict
 KEYS = sorted(
     {
         field.encode_name
-        for kind in (protocol.RoomCreate, protocol.JoinRequest, protocol.TokenRequest, protocol.DrainRequest)
+        for kind in (
+            protocol.RoomCreate,
+            protocol.JoinRequest,
+            protocol.TokenRequest,
+            protocol.DrainRequest,
+            protocol.WebhookCreate,
+            protocol.RedeliverRequest,
+        )
         for field in msgspec.structs.fields(kind)
     }
 )
@@ -52,6 +59,9 @@ ENDPOINTS = [
     ("POST", "/v1/rooms/demo/waiting/admit"),
     ("POST", "/v1/rooms/demo/waiting/refuse"),
     ("POST", "/v1/rooms/demo/waiting/t-1/join"),
+    ("POST", "/v1/webhooks"),
+    ("PATCH", "/v1/webhooks/wh-1"),
+    ("POST", "/v1/webhooks/wh-1/redeliver"),
 ]
 ACCEPTABLE_5XX = {503}
 """No edge, no node, farm full: refusals that name a time to retry, not faults."""
@@ -108,11 +118,13 @@ async def test_no_path_makes_the_broker_fail(api):
 
 
 async def test_no_query_makes_the_broker_fail(api):
-    names = st.sampled_from(["limit", "cursor", "mode", "open", "metadata", "node", "state", "x"])
+    names = st.sampled_from(["limit", "cursor", "mode", "open", "metadata", "node", "state", "since", "actor", "x"])
     values = st.text(max_size=40) | st.sampled_from(["1", "true", "explore", "WyJyb29tcyIsImEiXQ"])
 
     @BOUNDED
-    @given(st.sampled_from(["rooms", "sessions", "rooms/demo/participants"]), st.lists(st.tuples(names, values)))
+    @given(
+        st.sampled_from(["rooms", "sessions", "rooms/demo/participants", "audit"]), st.lists(st.tuples(names, values))
+    )
     def attack(path, query):
         status, _, _ = run(api.call("GET", f"/v1/{path}?{urlencode(query, errors='replace')}"), api)
         assert status in (200, 400)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -51,9 +51,15 @@ class Api:
         """Kept, because a socket nobody holds is closed by the garbage collector, and closed in the end."""
 
     async def call(
-        self, method: str, path: str, body: Any = None, token: str | None = API_KEY, raw: bytes | None = None
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        token: str | None = API_KEY,
+        raw: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> tuple[int, Any, dict[str, str]]:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = {**({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
         data = raw if raw is not None else (None if body is None else msgspec.json.encode(body))
         async with self.client.request(method, self.base + path, data=data, headers=headers) as response:
             content = await response.read()

@@ -71,10 +71,13 @@ BROKER_FLAGS = [f"broker.secret={'s' * 32}", f"broker.api_key={'k' * 16}"]
 
 def test_broker_gets_the_name_policy_and_limits_of_the_configuration() -> None:
     flags = ["broker.name=north", "broker.policy=packed", "broker.guest_joins_per_minute=7"]
+    flags += ["broker.webhook_networks=10.0.0.0/8,fd00::/8", "broker.webhook_http=true", "broker.audit_entries=5000"]
     config = load(environment={"FARSTAGE_BROKER_TRUSTED_PROXIES": "10.0.0.0/8, ::1"}, flags=[*BROKER_FLAGS, *flags])
     app = broker_app(config.broker)
     settings = app[CONTROLLER].settings
     assert (settings.name, settings.policy, settings.guest_joins_per_minute) == ("north", "packed", 7.0)
+    assert (settings.webhook_networks, settings.webhook_http) == (("10.0.0.0/8", "fd00::/8"), True)
+    assert settings.audit_entries == 5000
     assert [str(network) for network in app[TRUSTED_PROXIES]] == ["10.0.0.0/8", "::1/128"]
 
 
@@ -89,6 +92,8 @@ def test_every_policy_can_be_chosen() -> None:
         ("broker.trusted_proxies=proxy", "broker.trusted_proxies: .*10.0.0.0/8"),
         ("broker.guest_joins_per_minute=0", "broker.guest_joins_per_minute: .*> 0"),
         ("broker.store_url=sqlite:", "broker.store_url"),
+        ("broker.webhook_networks=inside", "broker.webhook_networks: .*10.0.0.0/8"),
+        ("broker.audit_entries=0", "broker.audit_entries: .*>= 1000"),
     ],
 )
 def test_a_broker_setting_that_cannot_be_used_is_an_error_that_names_it(flag: str, words: str) -> None:

@@ -6,6 +6,7 @@ import { requestJson } from '../sdk/problems.js';
 
 const PAGE = 500;
 const MOST_PAGES = 20;
+const LATEST_ENTRIES = 12;
 
 /**
  * @typedef {object} Room
@@ -105,6 +106,18 @@ const MOST_PAGES = 20;
  * @property {string | null} to_region
  * @property {boolean} planned
  */
+/**
+ * @typedef {object} Webhook
+ * @property {string} webhook
+ * @property {string} name
+ * @property {string} url
+ * @property {boolean} enabled
+ * @property {string} disabled_reason
+ * @property {number} waiting
+ * @property {number} dead_letters
+ */
+/** @typedef {{delivered: boolean, status: number | null, error: string, duration_ms: number}} WebhookTest */
+/** @typedef {{entry: string, at: string, actor: string, action: string, target: string, status: number, problem: string, address: string}} AuditEntry */
 /** @typedef {{room: string | null, mode: string, scene: string, max_participants: number, empty_timeout_s: number, open: boolean, waiting_room: boolean}} RoomCreate */
 
 export class OperatorApi {
@@ -240,6 +253,45 @@ export class OperatorApi {
   /** @param {string} node */
   callOffDrain(node) {
     return this._call('DELETE', `/v1/nodes/${encodeURIComponent(node)}/drain`);
+  }
+
+  /** @returns {Promise<Webhook[]>} */
+  async webhooks() {
+    return (await this._call('GET', '/v1/webhooks')).webhooks;
+  }
+
+  /**
+   * @param {string} webhook
+   * @returns {Promise<WebhookTest>}
+   */
+  testWebhook(webhook) {
+    return this._call('POST', `/v1/webhooks/${encodeURIComponent(webhook)}/test`);
+  }
+
+  /**
+   * @param {string} webhook
+   * @param {boolean} enabled
+   */
+  switchWebhook(webhook, enabled) {
+    return this._call('PATCH', `/v1/webhooks/${encodeURIComponent(webhook)}`, { enabled });
+  }
+
+  /**
+   * Send its dead letters again.
+   *
+   * @param {string} webhook
+   */
+  redeliver(webhook) {
+    return this._call('POST', `/v1/webhooks/${encodeURIComponent(webhook)}/redeliver`);
+  }
+
+  /**
+   * The latest entries of the audit log.
+   *
+   * @returns {Promise<AuditEntry[]>}
+   */
+  async auditEntries() {
+    return (await this._call('GET', `/v1/audit?limit=${LATEST_ENTRIES}`)).entries;
   }
 
   /**

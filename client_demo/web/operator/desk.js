@@ -5,13 +5,15 @@ import { language, t } from '../app/i18n.js';
 import { notice } from '../app/notices.js';
 import { bitrate } from '../app/overlay.js';
 import { FarstageError } from '../sdk/problems.js';
+import { showAudit } from './audit.js';
 import { confirmed } from './dialogs.js';
 import { copyLink } from './links.js';
 import { moveRow, regionRow } from './regions.js';
 import { figure, showRows, smallButton, stateMark } from './rows.js';
 import { History, sparkline } from './sparkline.js';
+import { showWebhooks } from './webhooks.js';
 
-/** @import {Edge, Move, Node, OperatorApi, Participant, Region, Room, Usage, ViewerReport, Waiting} from './api.js' */
+/** @import {AuditEntry, Edge, Move, Node, OperatorApi, Participant, Region, Room, Usage, ViewerReport, Waiting, Webhook} from './api.js' */
 /** @import {RowContent} from './rows.js' */
 
 const ROLES = /** @type {const} */ (['host', 'speaker', 'visitor', 'spectator']);
@@ -29,13 +31,15 @@ const MOVES_SHOWN = 12;
  * @property {Move[]} moves The latest first.
  * @property {Participant[]} participants Of the chosen room.
  * @property {Waiting[]} waiting Before its door.
- * @property {Usage | null} used Today; `null` for a key that may not see it.
+ * @property {Usage | null} used Today; `null`, here and below, for a key that may not see it.
+ * @property {Webhook[] | null} webhooks
+ * @property {AuditEntry[] | null} audit The latest entries.
  */
 
 export class Desk {
   /** @param {OperatorApi} api */
   constructor(api) {
-    this._api = api;
+    this.api = api;
     this._history = new History();
     /** @type {string | null} */
     this.chosenRoom = null;
@@ -46,13 +50,13 @@ export class Desk {
 
   /** Ask the broker for everything, once. Raises `FarstageError`. */
   async poll() {
-    const [rooms, nodes, edges, regions, moves, used] = await Promise.all([
-      this._api.rooms(), this._api.nodes(), this._api.edges(), this._api.regions(), this._api.moves(),
-      this._api.usedToday().catch(() => null),
+    const [rooms, nodes, edges, regions, moves, used, webhooks, audit] = await Promise.all([
+      this.api.rooms(), this.api.nodes(), this.api.edges(), this.api.regions(), this.api.moves(),
+      this.api.usedToday().catch(() => null), this.api.webhooks().catch(() => null), this.api.auditEntries().catch(() => null),
     ]);
     if (!rooms.some((room) => room.room === this.chosenRoom)) this.chosenRoom = rooms[0]?.room ?? null;
     const [participants, waiting] = this.chosenRoom ? await this._people(this.chosenRoom) : [[], []];
-    this._farm = { rooms, nodes, edges, regions, moves, participants, waiting, used };
+    this._farm = { rooms, nodes, edges, regions, moves, participants, waiting, used, webhooks, audit };
     this.show();
   }
 
@@ -68,6 +72,8 @@ export class Desk {
     const drainOrCallOff = this._drainOrCallOffRegion.bind(this);
     showRows(byId('op-regions'), regions.map((region) => regionRow(region, this._history, drainOrCallOff)), t('op.noRegions'));
     showRows(byId('op-moves'), moves.slice(0, MOVES_SHOWN).map(moveRow), t('op.noMoves'));
+    showWebhooks(this, this._farm.webhooks);
+    showAudit(this._farm.audit);
     byId('op-participants-heading').textContent = this.chosenRoom ? t('op.participantsOf', { room: this.chosenRoom }) : t('op.participants');
     byId('op-invite').hidden = this.chosenRoom === null;
     const rows = [...waiting.map((entry) => this._waitingRow(entry)), ...participants.map((entry) => this._participantRow(entry))];
@@ -112,17 +118,27 @@ export class Desk {
    */
   async _people(room) {
     try {
-      return await Promise.all([this._api.participants(room), this._api.waiting(room)]);
+      return await Promise.all([this.api.participants(room), this.api.waiting(room)]);
     } catch (error) {
       if (error instanceof FarstageError && error.problem.status === 404) return [[], []];
       throw error;
     }
   }
 
+  /**
+   * Send a webhook a test event, and say how it went.
+   *
+   * @param {string} webhook
+   */
+  async testWebhook(webhook) {
+    const { delivered, status, error, duration_ms: tookMs } = await this.api.testWebhook(webhook);
+    notice(delivered ? t('op.testTaken', { status: status ?? 0, ms: Math.round(tookMs) }) : t('op.testFailed', { reason: error }));
+  }
+
   /** Let in everybody who waits before the chosen room. */
   admitAll() {
     const room = this.chosenRoom;
-    return room === null ? Promise.resolve() : this.attempt(() => this._api.decide(room, 'admit'));
+    return room === null ? Promise.resolve() : this.attempt(() => this.api.decide(room, 'admit'));
   }
 
   /** @param {Farm} farm */
@@ -180,8 +196,8 @@ export class Desk {
       actions: [
         smallButton('op.show', `op-show-${name}`, () => this._choose(name)),
         smallButton(room.locked ? 'op.unlockRoom' : 'op.lockRoom', `op-lock-room-${name}`,
-          () => void this.attempt(() => this._api.lock(name, !room.locked), t(room.locked ? 'op.roomUnlocked' : 'op.roomLocked', { room: name }))),
-        smallButton('op.copyLink', `op-copy-link-${name}`, () => void this.attempt(() => copyLink(this._api, room))),
+          () => void this.attempt(() => this.api.lock(name, !room.locked), t(room.locked ? 'op.roomUnlocked' : 'op.roomLocked', { room: name }))),
+        smallButton('op.copyLink', `op-copy-link-${name}`, () => void this.attempt(() => copyLink(this.api, room))),
         smallButton('op.delete', `op-delete-${name}`, () => void this._delete(name), true),
       ],
     };
@@ -197,7 +213,7 @@ export class Desk {
   /** @param {string} room */
   async _delete(room) {
     if (!await confirmed(t('op.deleteAsk', { room }))) return;
-    await this.attempt(() => this._api.deleteRoom(room), t('op.deleted', { room }));
+    await this.attempt(() => this.api.deleteRoom(room), t('op.deleted', { room }));
   }
 
   /**
@@ -215,8 +231,8 @@ export class Desk {
       figures: [],
       actionsKey: `${language()} ${state}`,
       actions: waits ? [
-        smallButton('op.admit', `op-admit-${ticket}`, () => void this.attempt(() => this._api.decide(room, 'admit', [ticket]))),
-        smallButton('op.refuse', `op-refuse-${ticket}`, () => void this.attempt(() => this._api.decide(room, 'refuse', [ticket])), true),
+        smallButton('op.admit', `op-admit-${ticket}`, () => void this.attempt(() => this.api.decide(room, 'admit', [ticket]))),
+        smallButton('op.refuse', `op-refuse-${ticket}`, () => void this.attempt(() => this.api.decide(room, 'refuse', [ticket])), true),
       ] : [],
     };
   }
@@ -245,7 +261,7 @@ export class Desk {
       actions: [
         this._roleMenu(room, entry),
         smallButton(entry.muted ? 'op.unmute' : 'op.mute', `op-mute-${participant}`,
-          () => void this.attempt(() => this._api.change(room, participant, { muted: !entry.muted }))),
+          () => void this.attempt(() => this.api.change(room, participant, { muted: !entry.muted }))),
         smallButton('op.remove', `op-remove-${participant}`, () => void this._remove(room, entry), true),
       ],
     };
@@ -258,7 +274,7 @@ export class Desk {
   _roleMenu(room, entry) {
     const options = ROLES.map((role) => el('option', { value: role, selected: role === entry.role }, t(`role.${role}`)));
     const menu = el('select', { 'aria-label': t('op.role'), 'data-testid': `op-role-${entry.participant}` }, ...options);
-    menu.addEventListener('change', () => void this.attempt(() => this._api.change(room, entry.participant, { role: menu.value })));
+    menu.addEventListener('change', () => void this.attempt(() => this.api.change(room, entry.participant, { role: menu.value })));
     return menu;
   }
 
@@ -269,7 +285,7 @@ export class Desk {
   async _remove(room, entry) {
     const name = entry.display_name;
     if (!await confirmed(t('op.removeAsk', { name }))) return;
-    await this.attempt(() => this._api.remove(room, entry.participant), t('op.removed', { name }));
+    await this.attempt(() => this.api.remove(room, entry.participant), t('op.removed', { name }));
   }
 
   /**
@@ -305,9 +321,9 @@ export class Desk {
    * @param {boolean} inService
    */
   async _drainOrCallOff(node, inService) {
-    if (!inService) return this.attempt(() => this._api.callOffDrain(node), t('op.drainCalledOff', { node }));
+    if (!inService) return this.attempt(() => this.api.callOffDrain(node), t('op.drainCalledOff', { node }));
     if (!await confirmed(t('op.drainAsk', { node }))) return undefined;
-    return this.attempt(() => this._api.drain(node), t('op.drainStarted', { node }));
+    return this.attempt(() => this.api.drain(node), t('op.drainStarted', { node }));
   }
 
   /**
@@ -315,9 +331,9 @@ export class Desk {
    * @param {boolean} inService
    */
   async _drainOrCallOffRegion(region, inService) {
-    if (!inService) return this.attempt(() => this._api.callOffRegionDrain(region), t('op.drainCalledOff', { node: region }));
+    if (!inService) return this.attempt(() => this.api.callOffRegionDrain(region), t('op.drainCalledOff', { node: region }));
     if (!await confirmed(t('op.drainRegionAsk', { region }))) return undefined;
-    return this.attempt(() => this._api.drainRegion(region), t('op.drainStarted', { node: region }));
+    return this.attempt(() => this.api.drainRegion(region), t('op.drainStarted', { node: region }));
   }
 
   /**
