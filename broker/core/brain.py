@@ -13,6 +13,7 @@ from broker.core import (
     moving,
     publishing,
     revision,
+    revocation,
     rooms,
     sessions,
     starts,
@@ -147,6 +148,11 @@ class Brain:
     def patch_participant(self, room: str, participant: str, changes: ParticipantPatch) -> list[Effect]:
         """Change a participant. Raises `Refusal`."""
         rooms.patch_participant(self.state, room, participant, changes)
+        return self._effects()
+
+    def revoke(self, token_id: str) -> list[Effect]:
+        """A join or publish token is withdrawn: whoever came with it goes."""
+        revocation.revoke(self.state, token_id)
         return self._effects()
 
     def participant(self, room: str, participant: str) -> SessionRecord:

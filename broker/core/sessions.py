@@ -72,8 +72,7 @@ def join(state: State, request: Join, now: float) -> None:
     session = _session_for(state, room, request, view, now)
     placement = _choose(state, room, session, view, frozenset())
     if move is not None:
-        session.moved_from = move.session
-        session.muted = move.session in state.sessions and state.sessions[move.session].muted
+        moving.inherit(state, session, move)
     if ticket is not None:
         ticket.session = session.session
     if is_new:
@@ -368,6 +367,7 @@ def end(state: State, session: SessionRecord, reason: EndReason) -> None:
     if session.edge is not None:
         state.emit(Send(views.edge_key(session.edge), DropSession(session=session.session, reason=reason)))
     session.state = SessionState.ENDED
+    moving.given_up(state, session)
     views.drop_participant(state, state.rooms[session.room], session)
     _remove(state, session)
     state.remember_end(session.session, reason)

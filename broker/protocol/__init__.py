@@ -157,6 +157,7 @@ from broker.protocol.rooms import (
     RoomPatch,
     RoomSettings,
     TokenGrant,
+    TokenId,
     TokenRequest,
 )
 from broker.protocol.scaling import Scaling, Wanted
@@ -357,6 +358,7 @@ __all__ = [
     "TicketQuery",
     "TicketState",
     "TokenGrant",
+    "TokenId",
     "TokenRequest",
     "TrunkTarget",
     "Uint32",
