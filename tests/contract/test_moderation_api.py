@@ -148,6 +148,23 @@ async def test_a_withdrawn_token_ends_its_session_and_lets_nobody_in(api: Api, e
         assert await client.participants("demo") == []
 
 
+async def test_a_token_withdrawn_while_it_is_being_used_leaves_no_session(
+    api: Api, edge: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, brain = api.controller.store, api.controller.brain
+    grant = await api.ok("POST", "/v1/rooms/demo/tokens", {"identity": "ada", "display_name": "Ada"})
+    spend = store.use_token
+
+    async def spend_while_it_is_withdrawn(*arguments) -> bool:
+        is_spent = await spend(*arguments)
+        await api.ok("DELETE", f"/v1/rooms/demo/tokens/{grant['token_id']}")
+        return is_spent
+
+    monkeypatch.setattr(store, "use_token", spend_while_it_is_withdrawn)
+    assert await api.problem("POST", "/v1/rooms/demo/join", {}, token=grant["token"]) == (403, "token-revoked")
+    assert brain.state.sessions == {}
+
+
 async def test_who_is_removed_on_the_way_does_not_arrive(api: Api, edge: Agent) -> None:
     session = await live(api, edge)
     path = f"/v1/rooms/demo/participants/{session['participant']}"
