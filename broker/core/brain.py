@@ -4,7 +4,7 @@ It does no I/O and reads no clock. One event at a time: the shell serialises cal
 answering each `Claim`, before the next event. A method that raises `Refusal` has changed nothing.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from broker.core import (
     fleet,
@@ -76,6 +76,12 @@ class Brain:
     def patch_room(self, room: str, changes: RoomPatch, now: float, schedule: Schedule | None = None) -> list[Effect]:
         """Change a room; `schedule` is the new one, if it changes. Raises `Refusal`."""
         rooms.patch(self.state, room, changes, schedule, now)
+        return self._effects()
+
+    def reschedule(self, schedules: Mapping[str, Schedule]) -> list[Effect]:
+        """The clock on the wall was set: these are the same times in seconds of `now`."""
+        for name, schedule in schedules.items():
+            self.state.room(name).schedule = schedule
         return self._effects()
 
     def close_room(self, room: str) -> list[Effect]:
