@@ -25,6 +25,7 @@ from broker.protocol import (
     decode_broker_message,
     encode,
 )
+from broker.protocol.report_batch import ReportBatch
 from broker.together import run_until_first_ends
 
 _log = structlog.get_logger(__name__)
@@ -64,15 +65,15 @@ class AgentLink:
         self._registration = registration
         self._heartbeat = heartbeat
         self._on_command = on_command
-        self._queue: deque[AgentMessage] = deque(maxlen=MAX_QUEUED_MESSAGES)
+        self._queue: deque[AgentMessage | ReportBatch] = deque(maxlen=MAX_QUEUED_MESSAGES)
         self._wake = asyncio.Event()
 
-    def tell(self, message: AgentMessage) -> None:
+    def tell(self, message: AgentMessage | ReportBatch) -> None:
         """Queue a message; it leaves as soon as the broker is connected."""
         self._queue.append(message)
         self._wake.set()
 
-    def mention(self, message: AgentMessage) -> None:
+    def mention(self, message: AgentMessage | ReportBatch) -> None:
         """Queue a message that is of no use later: it is dropped while the broker is away."""
         if self.connected:
             self.tell(message)
@@ -130,7 +131,11 @@ class AgentLink:
     async def _write(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         while True:
             while self._queue:
-                await socket.send_str(encode(self._queue.popleft()).decode())
+                message = self._queue.popleft()
+                if isinstance(message, ReportBatch):
+                    await socket.send_bytes(message.encode())
+                else:
+                    await socket.send_str(encode(message).decode())
             self._wake.clear()
             await self._wake.wait()
 

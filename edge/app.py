@@ -17,6 +17,7 @@ from broker.agent import AgentLink
 from broker.departure import SignalledDeparture
 from broker.protocol import (
     AUDIENCE_TRUNK,
+    AgentMessage,
     BrokerMessage,
     Drain,
     DropSession,
@@ -29,6 +30,7 @@ from broker.protocol import (
     RegisterEdge,
     TellViewers,
 )
+from broker.protocol.report_batch import ReportBatch
 from broker.tokens import TokenRefused, TokenVerifier
 from edge.engine import MediaEngine
 from edge.engine_choice import AIORTC, AUTO, choose_engine
@@ -167,8 +169,11 @@ class EdgeProcess:
     def _connected(self) -> list[str]:
         return self.hub.connected_sessions()
 
-    def _tell_broker(self, message: object) -> None:
-        self.link.tell(message)  # type: ignore[arg-type]
+    def _tell_broker(self, message: AgentMessage | ReportBatch) -> None:
+        if isinstance(message, ReportBatch):
+            self.link.mention(message)
+        else:
+            self.link.tell(message)
 
     def _registration(self) -> RegisterEdge:
         settings = self.settings

@@ -25,6 +25,7 @@ from broker.protocol import (
     TellViewers,
     ViewerReport,
 )
+from broker.protocol.report_batch import MAX_REPORTS_A_BATCH, ReportBatch, batch_of
 from edge.adaptation import START_BITRATE_BPS, LineEstimate, least_bitrates_bps
 from edge.audience import PublisherSource, Session, SourceKey, Stream, TrunkSource
 from edge.engine import MediaEngine, PublishedPicture
@@ -77,7 +78,7 @@ class StreamHub:
     """Sessions, streams and their sources on one edge. `now` is a monotonic clock in seconds."""
 
     def __init__(
-        self, now: Callable[[], float], tell_broker: Callable[[AgentMessage], None], name: str = "edge"
+        self, now: Callable[[], float], tell_broker: Callable[[AgentMessage | ReportBatch], None], name: str = "edge"
     ) -> None:
         self.engine: MediaEngine
         self.counters = HubCounters()
@@ -87,6 +88,7 @@ class StreamHub:
         """Latest delays from an input's arrival to the first packet of the picture that shows it."""
         self._now = now
         self._tell_broker = tell_broker
+        self._batches = 0
         self._sessions: dict[str, Session] = {}
         self._streams: dict[str, Stream] = {}
         self._sources: dict[SourceKey, Stream] = {}
@@ -552,8 +554,9 @@ class StreamHub:
             for name, session in self._sessions.items()
             if session.connected and session.publication is not None
         ]
-        if reports:
-            self._tell_broker(protocol.ViewerReports(reports=reports))
+        for start in range(0, len(reports), MAX_REPORTS_A_BATCH):
+            self._batches += 1
+            self._tell_broker(batch_of(reports[start : start + MAX_REPORTS_A_BATCH], self._batches, self._now()))
         for stream in self._streams.values():
             self._release_stalled(stream)
             self._send_feedback(stream)

@@ -409,6 +409,19 @@ def failover(
 
 
 @bench_app.command()
+def move(
+    viewers: Annotated[int, typer.Option(min=1, max=1000)] = 6,
+    rounds: Annotated[int, typer.Option(min=1, max=10_000, help="How often a node is drained and called back.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Views go from node to node by plan under their viewers: pictures lost or frozen, and how long a move takes."""
+    from farstage.bench.move import MoveSettings, measure
+
+    logs.configure(LogConfig(level="warning"), "bench")
+    _bench("Planned moves", measure(MoveSettings(viewers, rounds), _progress), as_json=as_json)
+
+
+@bench_app.command()
 def claims(
     seconds: Annotated[float, typer.Option(min=0.5, max=600)] = 5.0,
     workers: Annotated[int, typer.Option(min=1, max=10_000, help="Claims under way at the same time.")] = 32,
@@ -420,6 +433,19 @@ def claims(
     from farstage.bench.claims import ClaimsSettings, measure
 
     _bench("Claims", measure(ClaimsSettings(seconds, workers, brokers, store_url), _progress), as_json=as_json)
+
+
+@bench_app.command()
+def telemetry(
+    clients: Annotated[int, typer.Option(min=1, max=100_000, help="All of them report once a second.")] = 20_000,
+    seconds: Annotated[float, typer.Option(min=1, max=600, help="Of a span without reports, and of one with.")] = 15.0,
+    as_json: AsJson = False,
+) -> None:
+    """What it costs the broker to hear of each client once a second: the share of a core."""
+    from farstage.bench.telemetry import TelemetrySettings, measure
+
+    logs.configure(LogConfig(level="warning"), "bench")
+    _bench("Telemetry", measure(TelemetrySettings(clients, seconds), _progress), as_json=as_json)
 
 
 def _progress(line: str) -> None:

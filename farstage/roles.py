@@ -15,6 +15,7 @@ import uvloop
 from aiohttp import web
 from msgspec.structs import replace
 
+from farstage.collector import calm_down
 from farstage.config import BrokerConfig, Config, ConfigError, EdgeConfig, NodeConfig
 
 WEB_ROOT = Path(__file__).resolve().parent.parent / "client_demo" / "web"
@@ -142,6 +143,7 @@ def run(role: str, config: Config, *, supervised_by: int = 0) -> None:
     check_port(host, port, role)
     if supervised_by:
         threading.Thread(target=_die_with_parent, args=(supervised_by,), daemon=True).start()
+    calm_down()
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     web.run_app(app, host=host, port=port, print=None, access_log=None, loop=loop, shutdown_timeout=SHUTDOWN_TIMEOUT_S)

@@ -38,6 +38,17 @@ def client_address(peer: str, forwarded: Sequence[str], trusted: Sequence[Networ
     return str(address)
 
 
+def network_of(address: str) -> str:
+    """The network that an address is in, as telemetry groups them: `/24`, `/48`; empty if it is no address.
+
+    So much of an address says where a line leads, and names no household.
+    """
+    parsed = _parse(address)
+    if parsed is None:
+        return ""
+    return str(ipaddress.ip_network((parsed, 24 if parsed.version == 4 else 48), strict=False))
+
+
 def _parse(text: str) -> Address | None:
     """An address, with IPv4 in IPv6 clothing undressed, or `None`."""
     try:

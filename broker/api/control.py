@@ -29,6 +29,7 @@ from broker.protocol import (
     decode_agent_message,
     encode,
 )
+from broker.protocol.report_batch import MalformedReports, ReportBatch, decode_reports
 from broker.store.interface import StoreUnavailable
 from broker.tokens import TokenRefusal, TokenRefused
 
@@ -96,18 +97,27 @@ async def _registration(
             raise ProtocolViolation("the first message must be a registration")
 
 
-async def _receive(socket: web.WebSocketResponse, timeout_s: float) -> AgentMessage | None:
+async def _receive(socket: web.WebSocketResponse, timeout_s: float) -> AgentMessage | ReportBatch | None:
     """The next message, or `None` when the socket is closed. Raises `ProtocolViolation`, `TimeoutError`."""
     message: WSMessage = await socket.receive(timeout_s)
     if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
         return None
+    if message.type is WSMsgType.BINARY:
+        return _reports(message.data)
     if message.type is not WSMsgType.TEXT:
-        raise ProtocolViolation("messages are JSON text")
+        raise ProtocolViolation("messages are JSON text or reports")
     try:
         decoded: AgentMessage = decode_agent_message(message.data)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise ProtocolViolation(f"malformed: {error}") from error
     return decoded
+
+
+def _reports(data: bytes) -> ReportBatch:
+    try:
+        return decode_reports(data)
+    except MalformedReports as error:
+        raise ProtocolViolation(f"malformed: {error}") from error
 
 
 async def _serve(
@@ -152,7 +162,7 @@ async def _listen(controller: Controller, socket: web.WebSocketResponse, link: A
         await _handle(controller, link.key, message)
 
 
-async def _handle(controller: Controller, key: AgentKey, message: AgentMessage) -> None:
+async def _handle(controller: Controller, key: AgentKey, message: AgentMessage | ReportBatch) -> None:
     try:
         await controller.step(lambda: controller.brain.agent_message(key, message, controller.now()))
     except Refusal as refusal:

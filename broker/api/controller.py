@@ -24,6 +24,7 @@ from msgspec.structs import replace
 from broker.api.api_keys import ApiKeys
 from broker.api.links import AgentLink
 from broker.api.metrics import BrokerMetrics
+from broker.api.recent_moves import RecentMoves
 from broker.api.schedules import in_core_time
 from broker.api.settings import BrokerSettings
 from broker.api.shelf import StoredPart
@@ -107,6 +108,7 @@ class Controller:
         self._told_store_ready: bool | None = None
         self.restored = False
         self.ticket_news = TicketNews()
+        self.moves = RecentMoves()
         self._store = store
         self._lock = asyncio.Lock()
         self._links: dict[AgentKey, AgentLink] = {}
@@ -148,6 +150,7 @@ class Controller:
             self.metrics.lost_agents.labels(lost.agent.kind.value).inc()
             if lost.views:
                 self.metrics.replacement_seconds.observe(seconds)
+        self.moves.note(outcome.moved, self.brain.state, self.unix_now())
         for node, count in Counter(moved.node for moved in outcome.moved).items():
             self.metrics.placements.labels("moved").inc(count)
             log.info("views moved", node=node, views=count)

@@ -54,6 +54,10 @@ class BrokerMetrics:
         self.below_good = Gauge(
             "farstage_viewers_below_good", "Viewers whose quality is less than good", registry=self.registry
         )
+        self.reports_refused = Gauge(
+            "farstage_reports_refused_total", "Reports of edges that were refused, by cause", ["cause"],
+            registry=self.registry,
+        )  # fmt: skip
         self.reoptimisation_s = Gauge(
             "farstage_reoptimisation_seconds", "How long the last look at the whole assignment took",
             registry=self.registry,
@@ -70,6 +74,8 @@ class BrokerMetrics:
         qualities = [quality for quality in measured if quality is not None]
         self.quality.set(sum(qualities) / len(qualities) if qualities else math.nan)
         self.below_good.set(sum(quality < GOOD for quality in qualities))
+        for cause, count in state.telemetry.refused.items():
+            self.reports_refused.labels(cause.value).set(count)
         for session_state in SessionState:
             count = sum(s.state is session_state for s in state.sessions.values())
             self.sessions.labels(session_state.value).set(count)

@@ -57,7 +57,7 @@ async def publish(request: web.Request) -> web.Response:
     if wait_s:
         raise ApiError("too-many-requests", 429, "Too many offers with this token", retry_after_s=wait_s)
     offer = await _read_offer(request)
-    session = await _place_publisher(controller, room, claims, _codecs(offer))
+    session = await _place_publisher(request, room, claims, _codecs(offer))
     return await _answer(request, controller, session, offer, "whip")
 
 
@@ -67,7 +67,7 @@ async def watch(request: web.Request) -> web.Response:
     offer = await _read_offer(request)
     body = JoinRequest(codecs=_codecs(offer), display_name=PLAYER if bearer_token(request) is None else None)
     who = await identify(request, controller, room, body)
-    session = await place(controller, join_for(controller, room, who, body), who)
+    session = await place(controller, join_for(request, room, who, body), who)
     return await _answer(request, controller, session, offer, "whep")
 
 
@@ -86,13 +86,14 @@ async def _read_offer(request: web.Request) -> str:
 
 
 async def _place_publisher(
-    controller: Controller, room: RoomRecord, claims: Claims, codecs: list[VideoCapability]
+    request: web.Request, room: RoomRecord, claims: Claims, codecs: list[VideoCapability]
 ) -> str:
+    controller = request.app[CONTROLLER]
     former = publishing.of_room(controller.brain.state, room)
     if former is not None and former.token_id == claims.jti:
         await controller.step(lambda: controller.brain.end_session(former.session, EndReason.LEFT))
     who = Identity(claims.sub, claims.name or claims.sub, Role(claims.role or Role.SPEAKER.value), claims.jti)
-    join = replace(join_for(controller, room, who, JoinRequest(codecs=codecs)), publishes=True)
+    join = replace(join_for(request, room, who, JoinRequest(codecs=codecs)), publishes=True)
     outcome = await controller.step(lambda: controller.brain.join(join, controller.now()))
     if (refusal := outcome.refused.get(join.session)) is not None:
         raise refusal

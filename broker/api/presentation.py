@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from msgspec import UNSET, UnsetType, structs
 
 from broker.api.controller import Controller
+from broker.api.recent_moves import RoomMoved
 from broker.api.timestamps import rfc3339
 from broker.core import waiting
 from broker.core.experience import experienced_quality
@@ -15,6 +16,7 @@ from broker.protocol import (
     AUDIENCE_SESSION,
     Edge,
     JoinGrant,
+    Move,
     Node,
     Participant,
     ProbeTarget,
@@ -68,7 +70,7 @@ def show_participant(state: State, session: SessionRecord) -> Participant:
         node=state.views[session.view].node,
         joined_at=session.joined_at,
         publishes=session.publishes,
-        report=session.report,
+        report=state.telemetry.report(session.session),
         usage=session.totals.usage(),
         quality=experienced_quality(state, session),
     )
@@ -108,6 +110,12 @@ def show_edge(state: State, edge: EdgeRecord, now: float) -> Edge:
         sessions=viewers,
         last_seen_s=max(0.0, now - edge.last_seen),
     )
+
+
+def show_move(moved: RoomMoved) -> Move:
+    """A move of a room's views."""
+    fields = moved._asdict()
+    return Move(at=rfc3339(fields.pop("unix_s")), **fields)
 
 
 def show_ticket(controller: Controller, ticket: TicketRecord, token: str | UnsetType = UNSET) -> WaitingTicket:

@@ -30,6 +30,7 @@ _REFUSAL_STATUS: dict[RefusalKind, tuple[int, str]] = {
     RefusalKind.NO_STAGE: (409, "The room has no stage"),
     RefusalKind.STAGE_TAKEN: (409, "Somebody publishes here already"),
     RefusalKind.AGENT_UNKNOWN: (404, "No such node or edge"),
+    RefusalKind.REGION_UNKNOWN: (404, "No such region"),
     RefusalKind.NO_EDGE: (503, "No edge is ready"),
     RefusalKind.NO_NODE: (503, "No render node is ready"),
     RefusalKind.FARM_FULL: (503, "The farm is full"),

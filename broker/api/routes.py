@@ -15,6 +15,7 @@ from broker.api import (
     lists,
     moderation,
     offers,
+    regions,
     revocation,
     rooms,
     sessions,
@@ -270,6 +271,30 @@ ROUTES: tuple[Route, ...] = (
         method="DELETE", path="/v1/edges/{edge}/drain", handler=fleet.cancel_drain, tag="fleet",
         access=Access.OPERATOR, summary="Call an edge's drain off", answer=protocol.Edge, statuses=(404,),
         scope=protocol.Scope.FLEET_WRITE,
+    ),
+    Route(
+        method="GET", path="/v1/regions", handler=regions.list_regions, tag="fleet", access=Access.OPERATOR,
+        summary="Regions: what is in use, what their viewers have of it, what it costs", answer=protocol.RegionList,
+        scope=protocol.Scope.FLEET_READ,
+    ),
+    Route(
+        method="POST", path="/v1/regions/{region}/drain", handler=regions.drain_region, tag="fleet",
+        access=Access.OPERATOR, summary="Drain all nodes and edges of a region", body=protocol.DrainRequest,
+        answer=protocol.Region, statuses=(404,), scope=protocol.Scope.FLEET_WRITE,
+    ),
+    Route(
+        method="DELETE", path="/v1/regions/{region}/drain", handler=regions.cancel_region_drain, tag="fleet",
+        access=Access.OPERATOR, summary="Call a region's drain off", answer=protocol.Region, statuses=(404,),
+        scope=protocol.Scope.FLEET_WRITE,
+    ),
+    Route(
+        method="GET", path="/v1/moves", handler=regions.list_moves, tag="fleet", access=Access.OPERATOR,
+        summary="The last moves of views between nodes", answer=protocol.MoveList, scope=protocol.Scope.FLEET_READ,
+    ),
+    Route(
+        method="GET", path="/v1/networks", handler=regions.list_networks, tag="fleet", access=Access.OPERATOR,
+        summary="What lines from networks to regions have shown", answer=protocol.NetworkList,
+        scope=protocol.Scope.FLEET_READ,
     ),
     Route(
         method="POST", path="/v1/api-keys", handler=api_key_routes.create_key, tag="api keys", access=Access.OPERATOR,

@@ -15,7 +15,7 @@ from broker.api.auth import (
     verify_for_room,
 )
 from broker.api.bodies import json_response, read_body
-from broker.api.client_address import FORWARDED_FOR, client_address
+from broker.api.client_address import FORWARDED_FOR, client_address, network_of
 from broker.api.controller import Controller
 from broker.api.keys import CONTROLLER, GUEST_LIMITER, RESHAPE_LIMITER, TRUSTED_PROXIES
 from broker.api.knocking import knock
@@ -73,15 +73,16 @@ async def join(request: web.Request) -> web.Response:
     is_moved = moving.expected(controller.brain.state, room, who.token_id) is not None
     if waiting.must_wait(room, who.role) and not is_moved:
         return await knock(controller, room, who)
-    session = await place(controller, join_for(controller, room, who, body), who)
+    session = await place(controller, join_for(request, room, who, body), who)
     controller.metrics.placement_seconds.observe(controller.now() - began)
     placed = controller.brain.state.session(session)
     log.info("session placed", session=session, room=room.room, edge=placed.edge)
     return json_response(grant(controller, placed), 201)
 
 
-def join_for(controller: Controller, room: RoomRecord, who: Identity, body: JoinRequest) -> Join:
+def join_for(request: web.Request, room: RoomRecord, who: Identity, body: JoinRequest) -> Join:
     """What the core is asked for, with fresh names."""
+    controller = request.app[CONTROLLER]
     return Join(
         room=room.room,
         session=f"s-{secrets.token_hex(12)}",
@@ -93,6 +94,7 @@ def join_for(controller: Controller, room: RoomRecord, who: Identity, body: Join
         joined_at=rfc3339(controller.unix_now()),
         token_id=who.token_id,
         probes=body.probes,
+        network=network_of(_address_of(request)),
         codecs=body.codecs,
         viewport=body.viewport,
     )

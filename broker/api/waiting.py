@@ -98,7 +98,7 @@ async def redeem(request: web.Request) -> web.Response:
     await controller.step(lambda: controller.brain.poll_ticket(room_name, name, controller.now()))
     who = Identity(ticket.identity, ticket.display_name, ticket.role, ticket.token_id, ticket.token_expires_at)
     room = controller.brain.state.room(room_name)
-    session = await place(controller, replace(join_for(controller, room, who, body), ticket=name), who)
+    session = await place(controller, replace(join_for(request, room, who, body), ticket=name), who)
     log.info("ticket redeemed", session=session, room=room_name)
     return json_response(grant(controller, controller.brain.state.session(session)), 201)
 

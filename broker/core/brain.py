@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from broker.core import (
     fleet,
+    lines,
     metering,
     moderation,
     moving,
@@ -193,6 +194,17 @@ class Brain:
         fleet.drain(self.state, key, deadline_s, now)
         return self._effects()
 
+    def drain_region(self, region: str, deadline_s: float, now: float) -> list[Effect]:
+        """Empty all nodes and edges of a region. Raises `Refusal`."""
+        fleet.drain_region(self.state, region, deadline_s, now)
+        return self._effects()
+
+    def cancel_region_drain(self, region: str) -> list[Effect]:
+        """Call the drains of a region's nodes and edges off. Raises `Refusal`."""
+        for agent in fleet.agents_of(self.state, region):
+            fleet.cancel_drain(self.state, agent.key)
+        return self._effects()
+
     def cancel_drain(self, key: AgentKey) -> list[Effect]:
         """Call a drain off. Raises `Refusal`."""
         fleet.cancel_drain(self.state, key)
@@ -342,6 +354,8 @@ def _relink(state: State, now: float) -> None:
     state.views = {name: view for name, view in state.views.items() if view.sessions}
     for view in state.views.values():
         views.plan_tree(state, view)
+    for session in state.sessions.values():
+        lines.expect_reports(state, session)
     for room in state.rooms.values():
         room.sessions = {s.session for s in state.sessions.values() if s.room == room.room}
         room.views = {v.view for v in state.views.values() if v.room == room.room}

@@ -109,10 +109,13 @@ class SessionEnded:
 
 @dataclass(frozen=True, slots=True)
 class ViewMoved:
-    """A view was given to another node."""
+    """A view was given to another node. `is_planned`: `former` draws on until the new node's first picture is out."""
 
     view: str
+    room: str
     node: str
+    former: str | None
+    is_planned: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ client that lies about itself would only look worse or better than it is. Frame 
 picture at rest needs few of both.
 """
 
+from broker.core.lines import measured_line
 from broker.core.policies import trunk_rtt_ms
 from broker.core.pools import load_ratio
 from broker.core.quality import Path
@@ -13,14 +14,14 @@ from broker.core.state import SessionRecord, State, node_pool
 
 def experienced_quality(state: State, session: SessionRecord) -> float | None:
     """0 to 100; `None` before the edge has measured the viewer's line, and while no node draws for it."""
-    report, node = session.report, state.nodes.get(state.views[session.view].node or "")
+    line, node = measured_line(state, session), state.nodes.get(state.views[session.view].node or "")
     edge = state.edges.get(session.edge or "")
-    if report is None or report.rtt_ms is None or node is None or edge is None:
+    if line is None or node is None or edge is None:
         return None
     path = Path(
-        rtt_ms=report.rtt_ms + trunk_rtt_ms(edge.load.node_rtt_ms, edge.region, node.node, node.region),
-        jitter_ms=report.jitter_ms or 0.0,
-        loss=report.loss or 0.0,
+        rtt_ms=line.rtt_ms + trunk_rtt_ms(edge.load.node_rtt_ms, edge.region, node.node, node.region),
+        jitter_ms=line.jitter_ms,
+        loss=line.loss,
         node_load=load_ratio(state.ledger.claimed(node_pool(node.node)), node.capacity),
     )
     return state.settings.values.model.quality(path)

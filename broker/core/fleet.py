@@ -35,11 +35,11 @@ from broker.protocol import (
     SourceLost,
     ViewerConnected,
     ViewerGone,
-    ViewerReports,
     ViewFailed,
     ViewHolding,
     ViewStarted,
 )
+from broker.protocol.report_batch import ReportBatch
 
 SELF_INFLICTED = frozenset({EndReason.LEFT})
 """Reasons of `ViewerGone` that end a session at once; all others let the viewer resume."""
@@ -100,6 +100,7 @@ def register_edge(state: State, message: RegisterEdge, now: float) -> None:
     )
     _keep_drain(state, known, edge, now)
     state.edges[edge.edge] = edge
+    state.telemetry.connected(edge.edge)
     state.refresh(edge)
     _reconcile_edge(state, edge, set(message.sessions), now)
     _reconcile_relays(state, edge, set(message.relays))
@@ -199,8 +200,8 @@ def edge_message(state: State, edge: EdgeRecord, message: object, now: float) ->
                 waiting.host_came(state, session)
         case ViewerGone():
             _viewer_gone(state, edge, message, now)
-        case ViewerReports():
-            _viewer_reports(state, edge, message)
+        case ReportBatch():
+            state.telemetry.take(edge.edge, message, now)
         case SourceLost():
             view = state.views.get(message.stream)
             if view is not None:
@@ -221,13 +222,6 @@ def _viewer_gone(state: State, edge: EdgeRecord, message: ViewerGone, now: float
         sessions.end(state, session, message.reason)
     else:
         sessions.connection_lost(state, session, EndReason.CONNECTION_LOST, now)
-
-
-def _viewer_reports(state: State, edge: EdgeRecord, message: ViewerReports) -> None:
-    for report in message.reports:
-        session = state.sessions.get(report.session)
-        if session is not None and session.edge == edge.edge:
-            session.report = report
 
 
 # --- Death ----------------------------------------------------------------------------------------------
@@ -340,16 +334,35 @@ def _forget(state: State, agent: AgentRecord, now: float) -> None:
 
 def drain(state: State, key: AgentKey, deadline_s: float, now: float) -> None:
     """Give the agent no new work and move what it has; what is left at the deadline is ended."""
-    agent = state.agent(key)
+    _begin_drain(state, state.agent(key), deadline_s, now)
+    advance_drains(state, now)
+
+
+def drain_region(state: State, region: str, deadline_s: float, now: float) -> None:
+    """The same for all nodes and edges of a region at once, so that nothing moves from one to another of them."""
+    for agent in agents_of(state, region):
+        _begin_drain(state, agent, deadline_s, now)
+    advance_drains(state, now)
+
+
+def agents_of(state: State, region: str) -> list[AgentRecord]:
+    """Nodes and edges of a region. Raises `Refusal` where there are none."""
+    agents: list[AgentRecord] = [*state.nodes.values(), *state.edges.values()]
+    found = [agent for agent in agents if agent.region == region]
+    if not found:
+        raise Refusal(RefusalKind.REGION_UNKNOWN, f"no node and no edge has registered from region {region!r}")
+    return found
+
+
+def _begin_drain(state: State, agent: AgentRecord, deadline_s: float, now: float) -> None:
     agent.drain_deadline = now + deadline_s
     agent.departing = False
     if agent.state is not AgentState.LOST:
         agent.state = AgentState.DRAINING
     state.refresh(agent)
-    state.emit(Send(key, Drain(deadline_s=deadline_s)))
+    state.emit(Send(agent.key, Drain(deadline_s=deadline_s)))
     if isinstance(agent, EdgeRecord):
         _replan_over(state, agent)
-    advance_drains(state, now)
 
 
 def cancel_drain(state: State, key: AgentKey) -> None:

@@ -38,7 +38,7 @@ def _count_view(state: State, view: ViewRecord, record: UsageRecord, seconds: fl
     record.is_changed = True
     for name in view.sessions:
         session = state.sessions[name]
-        watching = _watching(session, seconds)
+        watching = _watching(state, session, seconds)
         record.totals.add(watching)
         session.totals.add(watching)
         session.totals.add(drawing, 1.0 / len(view.sessions))
@@ -69,11 +69,10 @@ def _units(prices: SitePrices, unit_s: float) -> Totals:
     )
 
 
-def _watching(session: SessionRecord, seconds: float) -> Totals:
+def _watching(state: State, session: SessionRecord, seconds: float) -> Totals:
     if not session.connected:
         return Totals()
-    sent_bps = session.report.sent_bps if session.report is not None else 0.0
-    return Totals(participant_s=seconds, sent_bytes=sent_bps / 8.0 * seconds)
+    return Totals(participant_s=seconds, sent_bytes=state.telemetry.sent_bps(session.session) / 8.0 * seconds)
 
 
 def record_of(state: State, day: str, room: str) -> UsageRecord:

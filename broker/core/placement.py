@@ -6,12 +6,13 @@ is free. The answer is the exact minimum: a region is left out only when nothing
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from operator import attrgetter
 
 from msgspec import Struct, structs
 
-from broker.core.policies import LineCost, PlacementPolicy
+from broker.core.policies import LineCost, Measured, PlacementPolicy
 from broker.core.pools import Fit, NodeOffer, NodePools, Region, Wanted
 from broker.core.quality import UNKNOWN_RTT_MS
 from broker.core.refusals import Refusal, RefusalKind
@@ -26,7 +27,8 @@ class PlacementRequest(Struct, frozen=True, kw_only=True):
     """What is to be placed. `milliunits` is 0 when the view is drawn already; `room_node` is where the world lives.
 
     `latency_cap_ms` bounds the round trip from client to node, as far as it is known; `among_edges`, if there are any,
-    are the only edges that may serve.
+    are the only edges that may serve. `region_lines` are lines to be expected to edges of these regions, where `probes`
+    has none.
     """
 
     scene: str
@@ -39,6 +41,7 @@ class PlacementRequest(Struct, frozen=True, kw_only=True):
     among_edges: frozenset[str] | None = None
     publishes: bool = False
     latency_cap_ms: float = math.inf
+    region_lines: Mapping[str, Measured] = {}
 
 
 class Placement(Struct, frozen=True, kw_only=True):
@@ -64,12 +67,11 @@ def search(
         if edge is not None and searching.takes(edge):
             searching.behind(edge, probe)
     assumed = _assumed(probes)
-    if searching.may_gain_by(assumed, edges):
-        measured = {probe.edge for probe in probes}
-        for vantage in edges.vantages:
-            for edge in vantage.edges.values() if searching.may_gain_by(assumed, vantage) else ():
-                if edge.edge not in measured and searching.takes(edge):
-                    searching.behind(edge, assumed)
+    for region, line in request.region_lines.items():
+        searching.unmeasured(edges.vantage(region), line)
+    for vantage in searching.that_may_gain_by(assumed, edges):
+        if vantage.name not in request.region_lines:
+            searching.unmeasured(vantage, assumed)
     if not searching.node:
         raise _explained(request, edges, nodes)
     return Placement(edge=searching.edge, node=searching.node, cost=searching.cost)
@@ -103,31 +105,46 @@ class _Search:
         self._policy = policy
         self._site_points = site_points
         self._wanted = Wanted(request.codec, request.scene, request.milliunits)
-        self._lines: dict[str, tuple[float, float, float]] = {}
+        self._line_of = policy.line
+        self._lines: dict[str, tuple[LineCost, float]] = {}
         """A line to each region that was looked at, and the longest trunk that may follow it."""
         self._latency_cap_ms = request.latency_cap_ms
         self._is_free = request.room_node is None
         self._is_plain = not policy.packs and not request.excluded_nodes
         self._any_edge = not request.excluded_edges and request.among_edges is None and not request.publishes
 
+    @cached_property
+    def _measured(self) -> set[str]:
+        return {probe.edge for probe in self._request.probes}
+
     def takes(self, edge: ReadyEdge) -> bool:
         """Whether this edge has a place and may serve."""
         return edge.viewers < edge.max_viewers and (self._any_edge or _may_serve(self._request, edge))
 
-    def may_gain_by(self, assumed: Probe | None, edges: EdgePools | Vantage) -> bool:
-        """Whether a pair with one of these edges, if the client has not measured it, could be better than the best."""
+    def that_may_gain_by(self, assumed: Measured | None, edges: EdgePools) -> Iterator[Vantage]:
+        """The vantage points behind which, with such a line, there could be a better pair, the most promising first."""
         delay_ms, rest = self._policy.line(assumed, 0.0)
-        return edges.least(self._nodes, self._site_points, self._policy, delay_ms) + rest <= self.cost
+        for least, _, vantage in edges.ranked(self._nodes, self._site_points, self._policy, delay_ms):
+            if least + rest > self.cost:
+                return
+            yield vantage
 
-    def behind(self, edge: ReadyEdge, probe: Probe | None) -> None:
+    def unmeasured(self, vantage: Vantage, line: Measured | None) -> None:
+        """Look behind the edges here that the client has not measured, as if they had this line."""
+        for edge in vantage.edges.values():
+            if edge.edge not in self._measured and self.takes(edge):
+                self.behind(edge, line)
+
+    def behind(self, edge: ReadyEdge, probe: Measured | None) -> None:
         """Look at the pairs with this edge, unless another edge of its region has a line that is no worse."""
-        line = self._policy.line(probe, edge.viewers / edge.max_viewers)
+        line = self._line_of(probe, edge.viewers / edge.max_viewers)
         most_trunk_ms = self._latency_cap_ms - (0.0 if probe is None else probe.rtt_ms)
-        vantage = edge.vantage.name
-        known = self._lines.get(vantage)
-        if known is not None and known[0] < line[0] and known[1] <= line[1] and known[2] >= most_trunk_ms:
-            return
-        self._lines[vantage] = (*line, most_trunk_ms)
+        known = self._lines.get(edge.vantage.name)
+        if known is not None and known[0] <= line and known[0][1] <= line[1] and known[1] >= most_trunk_ms:
+            if known[0] != line:
+                return
+        else:
+            self._lines[edge.vantage.name] = (line, most_trunk_ms)
         if self._is_free:
             self._over_regions(edge, line, most_trunk_ms)
         else:
@@ -137,9 +154,11 @@ class _Search:
         """The cheapest ways first, until no other could be better."""
         cost_of, wanted, is_plain, rest = self._policy.cost, self._wanted, self._is_plain, line[1]
         ways = edge.vantage.ways(self._nodes, self._site_points, self._policy, line[0])
-        for least, trunk_rtt_ms, region, points in ways:
+        for least, _, trunk_rtt_ms, region, points in ways:
             if least + rest > self.cost:
                 return
+            if least + rest + region.scarcity > self.cost:
+                continue
             fit = region.fit(wanted) if is_plain else self._scan(region)
             if fit is not None and trunk_rtt_ms <= most_trunk_ms:
                 cost = cost_of(line, trunk_rtt_ms, fit[0], points + region.scarcity)

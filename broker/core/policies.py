@@ -6,12 +6,13 @@ behind the same line. Cost must never fall as the trunk gets longer or the edge 
 """
 
 from collections.abc import Mapping
-from math import pow
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from broker.core.prices import Values
 from broker.core.quality import UNKNOWN_RTT_MS
-from broker.protocol import Probe
 
 SAME_REGION_RTT_MS = 1.0
 OTHER_REGION_RTT_MS = 40.0
@@ -22,8 +23,29 @@ LOAD_PENALTY_MS = 20.0
 """Cost of a full node or edge; it grows with the square of the load, so half-full machines are nearly free."""
 
 
+Numbers = TypeVar("Numbers", float, NDArray[np.float64])
 LineCost = tuple[float, float]
 """What a client's line to an edge costs: delay in ms, which a trunk adds to, and the rest in the policy's measure."""
+
+
+class Measured(Protocol):
+    """A line between client and edge, whoever has measured it; `bandwidth_bps` is `None` where it is unknown."""
+
+    @property
+    def rtt_ms(self) -> float:
+        """Round trip."""
+
+    @property
+    def jitter_ms(self) -> float:
+        """Its variation."""
+
+    @property
+    def loss(self) -> float:
+        """Share of packets."""
+
+    @property
+    def bandwidth_bps(self) -> float | None:
+        """What the line takes."""
 
 
 class PlacementPolicy(Protocol):
@@ -33,11 +55,14 @@ class PlacementPolicy(Protocol):
     packs: bool
     """Whether it prefers the fuller node."""
 
-    def line(self, probe: Probe | None, edge_load: float) -> LineCost:
+    def line(self, probe: Measured | None, edge_load: float) -> LineCost:
         """The client's part, for an edge of which this share of places is taken; `None`: it has not measured it."""
 
-    def cost(self, line: LineCost, trunk_rtt_ms: float, node_load: float, site_points: float) -> float:
-        """The whole: finite, in the policy's own measure. `site_points`: what the region costs (`Values`)."""
+    def cost(self, line: LineCost, trunk_rtt_ms: Numbers, node_load: float, site_points: Numbers) -> Numbers:
+        """The whole: finite, in the policy's own measure. `site_points`: what the region costs (`Values`).
+
+        Trunks and points may also be arrays of equal length: the costs of many at once.
+        """
 
 
 def guessed_trunk_rtt_ms(edge_region: str, node_region: str) -> float:
@@ -51,7 +76,7 @@ def trunk_rtt_ms(measured_ms: Mapping[str, float], edge_region: str, node: str, 
     return guessed_trunk_rtt_ms(edge_region, node_region) if known is None else known
 
 
-def line_ms(probe: Probe | None) -> float:
+def line_ms(probe: Measured | None) -> float:
     """Latency between client and edge, with what jitter and loss add to it."""
     if probe is None:
         return UNKNOWN_RTT_MS
@@ -64,11 +89,11 @@ class LowestLatency:
     name = "lowest_latency"
     packs = False
 
-    def line(self, probe: Probe | None, edge_load: float) -> LineCost:
+    def line(self, probe: Measured | None, edge_load: float) -> LineCost:
         """Milliseconds, with load as an equivalent."""
         return (line_ms(probe), LOAD_PENALTY_MS * edge_load**2)
 
-    def cost(self, line: LineCost, trunk_rtt_ms: float, node_load: float, site_points: float) -> float:
+    def cost(self, line: LineCost, trunk_rtt_ms: Numbers, node_load: float, site_points: Numbers) -> Numbers:
         """Milliseconds or their equivalent."""
         return line[0] + trunk_rtt_ms + line[1] + LOAD_PENALTY_MS * node_load * node_load
 
@@ -79,11 +104,11 @@ class LeastLoaded:
     name = "least_loaded"
     packs = False
 
-    def line(self, probe: Probe | None, edge_load: float) -> LineCost:
+    def line(self, probe: Measured | None, edge_load: float) -> LineCost:
         """Load first: a whole load ratio weighs ten seconds."""
         return (line_ms(probe), 10_000.0 * edge_load)
 
-    def cost(self, line: LineCost, trunk_rtt_ms: float, node_load: float, site_points: float) -> float:
+    def cost(self, line: LineCost, trunk_rtt_ms: Numbers, node_load: float, site_points: Numbers) -> Numbers:
         """Load first."""
         return line[0] + trunk_rtt_ms + line[1] + 10_000.0 * node_load
 
@@ -94,11 +119,11 @@ class Packed:
     name = "packed"
     packs = True
 
-    def line(self, probe: Probe | None, edge_load: float) -> LineCost:
+    def line(self, probe: Measured | None, edge_load: float) -> LineCost:
         """Latency alone."""
         return (line_ms(probe), 0.0)
 
-    def cost(self, line: LineCost, trunk_rtt_ms: float, node_load: float, site_points: float) -> float:
+    def cost(self, line: LineCost, trunk_rtt_ms: Numbers, node_load: float, site_points: Numbers) -> Numbers:
         """Latency, less up to 20 ms for a node that is nearly full."""
         return line[0] + trunk_rtt_ms + LOAD_PENALTY_MS * (1.0 - node_load)
 
@@ -115,7 +140,7 @@ class BestValue:
         self._unbearable_ms, self._power = values.model.unbearable_ms, values.model.delay_power
         self._jitter_weight = values.model.jitter_weight
 
-    def line(self, probe: Probe | None, edge_load: float) -> LineCost:
+    def line(self, probe: Measured | None, edge_load: float) -> LineCost:
         """Delay, and points for losses and want of bandwidth; a fuller edge breaks ties."""
         tie = 0.1 * edge_load
         if probe is None:
@@ -124,10 +149,10 @@ class BestValue:
             tie += self._model.line_impairment(probe.loss, probe.bandwidth_bps)
         return probe.rtt_ms + self._jitter_weight * probe.jitter_ms, tie
 
-    def cost(self, line: LineCost, trunk_rtt_ms: float, node_load: float, site_points: float) -> float:
+    def cost(self, line: LineCost, trunk_rtt_ms: Numbers, node_load: float, site_points: Numbers) -> Numbers:
         """Points. `QualityModel.delay_impairment` is written out, as a decision asks for it thirty times."""
         delay_ms = line[0] + trunk_rtt_ms + self._full_node_ms * node_load * node_load
-        felt = pow(delay_ms / self._unbearable_ms, self._power)
+        felt: Numbers = (delay_ms / self._unbearable_ms) ** self._power
         return 100.0 * felt / (1.0 + felt) + line[1] + site_points
 
 

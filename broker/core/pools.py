@@ -89,20 +89,21 @@ class Pool:
 
 
 class Wanted:
-    """What a node must have: a codec, a scene in lower case, so many free milliunits. `key` stands for all three."""
+    """What a node must have: a codec, a scene in lower case, so many free milliunits.
 
-    __slots__ = ("codec", "key", "milliunits", "scene")
+    `ability` stands for the first two, `key` for all three.
+    """
+
+    __slots__ = ("ability", "codec", "key", "milliunits", "scene")
 
     def __init__(self, codec: Codec, scene: str, milliunits: int) -> None:
         self.codec, self.scene, self.milliunits = codec, scene.lower(), milliunits
-        self.key = f"{codec.value} {milliunits} {self.scene}"
+        self.ability = f"{codec.value} {self.scene}"
+        self.key = f"{milliunits} {self.ability}"
 
 
-class Fit(NamedTuple):
-    """A node that has it, and what share of the node is claimed."""
-
-    load: float
-    node: str
+Fit = tuple[float, str]
+"""What share of a node is claimed, and the node."""
 
 
 class Region:
@@ -114,6 +115,17 @@ class Region:
         self.scarcity = 0.0
         self._claimed = self._capacity = 0
         self._fits: dict[str, Fit | None] = {}
+        self._able: dict[str, list[tuple[Pool, int]]] = {}
+
+    def add(self, pool: Pool) -> None:
+        """A kind of nodes appears."""
+        self.pools.append(pool)
+        self._able.clear()
+
+    def remove(self, pool: Pool) -> None:
+        """The last node of its kind has gone."""
+        self.pools.remove(pool)
+        self._able.clear()
 
     def count(self, claimed: int, capacity: int = 0) -> None:
         """So much more is claimed, and so much more there is."""
@@ -133,25 +145,35 @@ class Region:
         try:
             return self._fits[wanted.key]
         except KeyError:
-            found = self._fits[wanted.key] = min(self._each_pools_least(wanted), default=None)
+            found = self._fits[wanted.key] = self._least_loaded(wanted)
             return found
 
-    def _each_pools_least(self, wanted: Wanted) -> Iterator[Fit]:
-        for pool in self.pools:
-            top = pool.least() if pool.can(wanted) else None
-            if top is not None and top[0] <= pool.kind.capacity - wanted.milliunits:
-                yield Fit(load_ratio(top[0], pool.kind.capacity), top[1])
+    def _least_loaded(self, wanted: Wanted) -> Fit | None:
+        least = None
+        able = self._able.get(wanted.ability) or self._find_able(wanted)
+        for pool, capacity in able:
+            top = pool.least()
+            if top is not None and top[0] <= capacity - wanted.milliunits:
+                fit = (load_ratio(top[0], capacity), top[1])
+                if least is None or fit < least:
+                    least = fit
+        return least
+
+    def _find_able(self, wanted: Wanted) -> list[tuple[Pool, int]]:
+        """Pools that can draw it, and their nodes' capacity."""
+        found = self._able[wanted.ability] = [(pool, pool.kind.capacity) for pool in self.pools if pool.can(wanted)]
+        return found
 
     def scan(self, wanted: Wanted, excluded: frozenset[str], *, fullest: bool) -> Fit | None:
         """The least loaded node but these that has what is wanted, or the fullest one: a scan of all."""
         fits = [
-            Fit(load_ratio(amount, pool.kind.capacity), node)
+            (load_ratio(amount, pool.kind.capacity), node)
             for pool in self.pools
             if pool.can(wanted)
             for node, amount in pool.members.items()
             if node not in excluded and amount <= pool.kind.capacity - wanted.milliunits
         ]
-        return min(fits, key=lambda fit: (-fit.load if fullest else fit.load, fit.node), default=None)
+        return min(fits, key=lambda fit: (-fit[0] if fullest else fit[0], fit[1]), default=None)
 
 
 class NodePools:
@@ -185,7 +207,7 @@ class NodePools:
         if kind.region not in self._regions:
             self._regions[kind.region] = Region(kind.region)
             self.version += 1
-        self._regions[kind.region].pools.append(pool)
+        self._regions[kind.region].add(pool)
         return pool
 
     def drop(self, node: str) -> None:
@@ -197,7 +219,7 @@ class NodePools:
         region.count(-pool.members.pop(node), -kind.capacity)
         if not pool.members:
             del self._pools[kind]
-            region.pools.remove(pool)
+            region.remove(pool)
         if not region.pools:
             del self._regions[kind.region]
             self.version += 1

@@ -26,6 +26,7 @@ class RefusalKind(StrEnum):
     NO_STAGE = "no-stage"
     STAGE_TAKEN = "stage-taken"
     AGENT_UNKNOWN = "agent-unknown"
+    REGION_UNKNOWN = "region-unknown"
     NO_EDGE = "no-edge"
     NO_NODE = "no-node"
     FARM_FULL = "farm-full"

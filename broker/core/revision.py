@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from broker.core import views
+from broker.core.lines import current_line
 from broker.core.policies import BestValue
 from broker.core.pools import Wanted
 from broker.core.reoptimisation import Move, Problem
@@ -86,7 +87,6 @@ def _lost(state: State, session: SessionRecord, regions: Sequence[str]) -> NDArr
     edge = state.ready_edges.get(str(session.edge))
     if edge is None:
         return np.zeros(len(regions))
-    probe = next((probe for probe in session.probes if probe.edge == session.edge), None)
-    line = state.policy.line(probe, 0.0)
+    line = state.policy.line(current_line(state, session), 0.0)
     trunks_ms = edge.vantage.trunks_ms(state.ready_nodes, state.site_points)
     return np.array([state.policy.cost(line, trunks_ms[name], 0.0, 0.0) for name in regions])

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct, structs
 
-from broker.core import moving, publishing, views, waiting
+from broker.core import lines, moving, publishing, views, waiting
 from broker.core.effects import Claim, JoinPlaced, JoinRefused, Release, Send, SessionEnded
 from broker.core.limits import require_place
 from broker.core.picture import (
@@ -52,6 +52,8 @@ class Join(Struct, frozen=True, kw_only=True):
     joined_at: str
     token_id: str | None = None
     probes: Sequence[Probe] = ()
+    network: str = ""
+    """The address prefix the client comes from."""
     codecs: Sequence[VideoCapability] = ()
     viewport: Viewport = Viewport()
     publishes: bool = False
@@ -102,6 +104,7 @@ def _session_for(state: State, room: RoomRecord, request: Join, view: ViewRecord
         seat=_free_seat(state, room) if room.mode is Mode.CONFERENCE else None,
         deadline=now + state.settings.connect_timeout_s,
         probes=list(request.probes),
+        network=request.network,
         publishes=request.publishes,
         ticket=request.ticket,
     )
@@ -162,7 +165,8 @@ def _choose(
         scene=room.scene,
         codec=view.picture.codec,
         milliunits=0,
-        probes=session.probes,
+        probes=lines.known_lines(state, session),
+        region_lines=lines.region_lines(state, session.network),
         room_node=view.node or room.node,
         excluded_nodes=frozenset(view.excluded),
         excluded_edges=excluded_edges,
@@ -200,6 +204,7 @@ def _claim_edge(state: State, session: SessionRecord, placement: Placement) -> N
     pool = edge_pool(placement.edge)
     state.ledger.add(pool, session.session, 1)
     state.emit(Claim(pool, session.session, 1, state.edges[placement.edge].capacity))
+    lines.expect_reports(state, session)
 
 
 def edge_granted(state: State, session: SessionRecord, fence: int) -> None:
@@ -219,6 +224,7 @@ def edge_refused(state: State, session: SessionRecord) -> None:
     if refused_edge is None:
         return
     state.ledger.remove(edge_pool(refused_edge), session.session)
+    state.telemetry.forget(session.session)
     session.tries += 1
     try:
         _retry(state, session, frozenset({refused_edge}))
@@ -333,7 +339,7 @@ def resume(state: State, name: str, probes: Sequence[Probe], now: float) -> None
     edge = state.edges.get(session.edge) if session.edge is not None else None
     is_going = edge is not None and edge.departing and _has_edge_for(state, state.views[session.view])
     is_elsewhere = edge is None or not edge.connected or is_going
-    placement = _choose_edge(state, session, probes or session.probes) if is_elsewhere else None
+    placement = _choose_edge(state, session, probes) if is_elsewhere else None
     if session.was_connected:
         session.deadline = now + state.settings.connect_timeout_s
         session.deadline_reason = EndReason.CONNECTION_LOST
@@ -354,7 +360,8 @@ def _choose_edge(state: State, session: SessionRecord, probes: Sequence[Probe]) 
         scene=room.scene,
         codec=view.picture.codec,
         milliunits=0,
-        probes=probes,
+        probes=lines.known_lines(state, session, probes),
+        region_lines=lines.region_lines(state, session.network),
         room_node=view.node if is_drawn else None,
         among_edges=_edges_for(state, view),
         publishes=session.publishes,
@@ -394,6 +401,7 @@ def _release_edge(state: State, session: SessionRecord) -> None:
     entry = state.ledger.remove(pool, session.session)
     if entry is not None and entry.fence:
         state.emit(Release(pool, session.session, entry.fence))
+    state.telemetry.forget(session.session)
     session.edge = None
 
 

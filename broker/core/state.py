@@ -23,6 +23,7 @@ from broker.core.refusals import Refusal, RefusalKind
 from broker.core.scaling import Demand
 from broker.core.schedule import Schedule
 from broker.core.suspicion import OwnLine, Patience, Words
+from broker.core.telemetry import Telemetry
 from broker.core.tickets import TicketRecord
 from broker.core.ways import EdgeOffer, EdgePools
 from broker.protocol import (
@@ -38,7 +39,6 @@ from broker.protocol import (
     SessionState,
     TicketState,
     Usage,
-    ViewerReport,
 )
 
 MAX_ENDED_REMEMBERED = 4096
@@ -209,7 +209,9 @@ class SessionRecord(Struct, kw_only=True):
     deadline: float | None = None
     deadline_reason: EndReason = EndReason.CONNECT_TIMEOUT
     probes: list[Probe] = []
-    report: ViewerReport | None = None
+    """What the client claims to have measured; `lines` tells what is known."""
+    network: str = ""
+    """The address prefix it comes from, such as `203.0.113.0/24`; empty where that is not known."""
     totals: Totals = field_of(default_factory=Totals)
     """What it has used so far."""
     metered_on: str = ""
@@ -236,7 +238,7 @@ class ViewRecord(Struct, kw_only=True):
     `parents` is the tree by which its frames reach the edges, and `root`, if there is one, the only edge that its node
     feeds. `told` are the edges that each parent was last told to feed, the node under the empty name. `missing` are
     edges that have lost their source, and when they said so. `shown_fence` is the lowest fence edges may show,
-    `highest_fence` the newest ever given for this view.
+    `highest_fence` the newest ever given for this view. `former` is the node that lost it last.
     """
 
     view: str
@@ -245,6 +247,7 @@ class ViewRecord(Struct, kw_only=True):
     wished: Picture
     picture: Picture
     node: str | None = None
+    former: str | None = None
     claimed: int = 0
     fence: int = 0
     shown_fence: int = 0
@@ -352,6 +355,7 @@ class State:
     usage: dict[str, UsageRecord] = field(default_factory=dict)
     """By day, room and owner, `2026-11-29/hall/k-1`."""
     demand: Demand = field(default_factory=Demand)
+    telemetry: Telemetry = field(default_factory=Telemetry)
     metered_at: float | None = None
     usage_persisted_at: float = 0.0
     effects: list[Effect] = field(default_factory=list)

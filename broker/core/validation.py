@@ -24,6 +24,7 @@ def validate_state(state: State) -> None:
     _validate_ledger(state)
     _validate_offers(state)
     _validate_tickets(state)
+    _validate_telemetry(state)
 
 
 def _validate_links(state: State) -> None:
@@ -64,6 +65,11 @@ def _validate_tickets(state: State) -> None:
     _require(all(move.to in state.rooms for move in state.moves.values()), "somebody is sent to a room that is gone")
     for session in state.sessions.values():
         _require(session.ticket is None, f"session {session.session} has not spent its ticket")
+
+
+def _validate_telemetry(state: State) -> None:
+    expected, here = state.telemetry.expected(), {s.session for s in state.sessions.values() if s.edge is not None}
+    _require(expected == here, f"reports are expected of {expected}, on edges are {here}")
 
 
 def _validate_view(state: State, view: ViewRecord) -> None:

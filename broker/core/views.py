@@ -13,6 +13,7 @@ from msgspec import structs
 from broker.core import publishing
 from broker.core.cascade import Seat, Standing, plan, reach
 from broker.core.effects import AgentKey, AgentKind, Claim, Release, Send, ViewMoved
+from broker.core.lines import first_bandwidth_bps
 from broker.core.picture import Picture, fit, within_budget
 from broker.core.placement import PlacementRequest, usable_nodes_for
 from broker.core.pools import NodeOffer
@@ -66,7 +67,7 @@ def put_session(state: State, session: SessionRecord) -> None:
         state=session.state,
         publishes=session.publishes,
         token_id=session.token_id,
-        bandwidth_bps=next((probe.bandwidth_bps for probe in session.probes if probe.edge == session.edge), None),
+        bandwidth_bps=first_bandwidth_bps(state, session),
     )
     state.emit(Send(edge_key(session.edge), message))
 
@@ -313,7 +314,8 @@ def granted(state: State, view: ViewRecord, fence: int) -> None:
     put_feeds(state, view)
     state.persist(view)
     if moved and view.node is not None:
-        state.emit(ViewMoved(view.view, view.node))
+        former = view.previous[-1].node if view.previous else view.former
+        state.emit(ViewMoved(view.view, view.room, view.node, former, is_planned=bool(view.previous)))
         for session in view_sessions(state, view):
             put_session(state, session)
 
@@ -379,6 +381,7 @@ def leave_world(state: State, room: RoomRecord, node: str) -> None:
 
 def lose(state: State, view: ViewRecord, now: float) -> None:
     """The view's node is dead or useless: fence it off and tell the edges to wait."""
+    view.former = view.node
     let_go(state, view)
     search(state, view, now)
     if not view.previous:

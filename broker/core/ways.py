@@ -5,8 +5,8 @@ the edges of a region that a client has measured only those matter whose line is
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
 
+import numpy as np
 from msgspec import Struct
 
 from broker.core.policies import PlacementPolicy, guessed_trunk_rtt_ms, trunk_rtt_ms
@@ -15,6 +15,8 @@ from broker.core.pools import NodeOffer, NodePools, Region
 SitePoints = Callable[[str], float]
 DELAY_STEP_MS = 8.0
 """Lines whose delay differs by less share a ranking of ways."""
+ROUNDING = 1e-9
+"""By so much costs of many at once may differ from those of one."""
 RTT_STEP_MS = 1.0
 """Round trips that heartbeats tell change by less all the time: ways are ranked anew only beyond it."""
 
@@ -30,14 +32,9 @@ class EdgeOffer(Struct, frozen=True, kw_only=True):
     takes_publishers: bool = False
 
 
-class Way(NamedTuple):
-    """From one region to another. `least`: what a pair by this way costs at least, but for the rest of a line;
-    `points`: what drawing there costs."""
-
-    least: float
-    trunk_rtt_ms: float
-    region: Region
-    points: float
+Way = tuple[float, str, float, Region, float]
+"""From one region to another: what a pair by this way costs at least, but for a line's rest and what is scarce; the
+other region's name; the trunk's round trip in ms; the region; what drawing there costs."""
 
 
 class Vantage:
@@ -47,6 +44,7 @@ class Vantage:
         self.name = name
         self.edges: dict[str, ReadyEdge] = {}
         self._reach: list[tuple[float, Region, float]] = []
+        self._trunks_ms = self._points = np.zeros(0)
         self._ways: dict[int, list[Way]] = {}
         self._version = -1
 
@@ -56,7 +54,8 @@ class Vantage:
 
     def ways(self, pools: NodePools, site_points: SitePoints, policy: PlacementPolicy, delay_ms: float) -> list[Way]:
         """All ways, the cheapest first for lines of at least about this delay; ranked once for all lines like it."""
-        self._look_anew(pools, site_points)
+        if self._version != pools.version:
+            self._look_anew(pools, site_points)
         step = int(delay_ms / DELAY_STEP_MS)
         known = self._ways.get(step)
         if known is None:
@@ -66,27 +65,28 @@ class Vantage:
     def least(self, pools: NodePools, site_points: SitePoints, policy: PlacementPolicy, delay_ms: float) -> float:
         """What a pair with any edge here costs at least by lines of about this delay, but for the rest of the line."""
         ways = self.ways(pools, site_points, policy, delay_ms)
-        return ways[0].least if ways else float("inf")
+        return ways[0][0] if ways else float("inf")
 
     def _ranked(self, policy: PlacementPolicy, delay_ms: float) -> list[Way]:
-        load = 1.0 if policy.packs else 0.0
-        ways = [
-            Way(policy.cost((delay_ms, 0.0), trunk_rtt_ms, load, points), trunk_rtt_ms, region, points)
-            for trunk_rtt_ms, region, points in self._reach
-        ]
-        return sorted(ways, key=lambda way: (way.least, way.region.name))
+        costs = policy.cost((delay_ms, 0.0), self._trunks_ms, 1.0 if policy.packs else 0.0, self._points)
+        return sorted(
+            (least, region.name, trunk_rtt_ms, region, points)
+            for least, (trunk_rtt_ms, region, points) in zip((costs - ROUNDING).tolist(), self._reach, strict=True)
+        )
 
     def trunks_ms(self, pools: NodePools, site_points: SitePoints) -> dict[str, float]:
         """Round trips to all regions that have ready nodes."""
-        self._look_anew(pools, site_points)
+        if self._version != pools.version:
+            self._look_anew(pools, site_points)
         return {region.name: rtt_ms for rtt_ms, region, _ in self._reach}
 
     def _look_anew(self, pools: NodePools, site_points: SitePoints) -> None:
-        """Forget what was ranked, if regions came or went or round trips changed."""
-        if self._version != pools.version:
-            self._version = pools.version
-            self._reach = self._all(pools, site_points)
-            self._ways = {}
+        """Forget what was ranked: regions came or went, or round trips changed."""
+        self._version = pools.version
+        self._reach = self._all(pools, site_points)
+        self._trunks_ms = np.array([trunk_rtt_ms for trunk_rtt_ms, _, _ in self._reach])
+        self._points = np.array([points for _, _, points in self._reach])
+        self._ways = {}
 
     def _all(self, pools: NodePools, site_points: SitePoints) -> list[tuple[float, Region, float]]:
         measured = self._measured(pools)
@@ -142,7 +142,7 @@ class EdgePools:
     def __init__(self, offers: Iterable[EdgeOffer] = ()) -> None:
         self._edges: dict[str, ReadyEdge] = {}
         self._vantages: dict[str, Vantage] = {}
-        self._least: dict[int, float] = {}
+        self._ranked: dict[int, list[tuple[float, str, Vantage]]] = {}
         self._version = -1
         for offer in offers:
             self.put(offer)
@@ -175,16 +175,24 @@ class EdgePools:
         """An edge, if it is ready."""
         return self._edges.get(edge)
 
-    def least(self, pools: NodePools, site_points: SitePoints, policy: PlacementPolicy, delay_ms: float) -> float:
-        """The same for all edges."""
+    def ranked(
+        self, pools: NodePools, site_points: SitePoints, policy: PlacementPolicy, delay_ms: float
+    ) -> list[tuple[float, str, Vantage]]:
+        """All vantage points by `Vantage.least`, the name, and they themselves; ranked once for all lines like it."""
         if self._version != pools.version:
-            self._version, self._least = pools.version, {}
+            self._version, self._ranked = pools.version, {}
         step = int(delay_ms / DELAY_STEP_MS)
-        known = self._least.get(step)
+        known = self._ranked.get(step)
         if known is None:
-            each = (vantage.least(pools, site_points, policy, delay_ms) for vantage in self._vantages.values())
-            known = self._least[step] = min(each, default=float("inf"))
+            known = self._ranked[step] = sorted(
+                (vantage.least(pools, site_points, policy, delay_ms), vantage.name, vantage)
+                for vantage in self._vantages.values()
+            )
         return known
+
+    def vantage(self, region: str) -> Vantage:
+        """A region that has ready edges."""
+        return self._vantages[region]
 
     @property
     def vantages(self) -> Iterable[Vantage]:

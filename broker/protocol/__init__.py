@@ -4,7 +4,8 @@ Three conversations are defined here, and nothing else in the project may invent
 
 * HTTP bodies of the rooms API (`RoomCreate` ... `Problem`), JSON.
 * The control WebSocket (`/v1/control`) that edges and nodes hold to the broker: they send `AgentMessage`,
-  they receive `BrokerMessage`. One JSON object per text frame, tagged by `type`.
+  they receive `BrokerMessage`. One JSON object per text frame, tagged by `type`. What edges measure of their viewers is
+  a `ReportBatch` in each binary frame.
 * The data channels between a browser and its edge: the browser sends `ClientMessage`, it receives
   `ClientEvent`. One JSON object per message, tagged by `type`.
 
@@ -83,7 +84,6 @@ from broker.protocol.control import (
     TrunkTarget,
     ViewerConnected,
     ViewerGone,
-    ViewerReports,
     ViewFailed,
     ViewHolding,
     ViewStarted,
@@ -142,6 +142,7 @@ from broker.protocol.moderation import (
     MuteAll,
     MutedParticipants,
 )
+from broker.protocol.regions import Move, MoveList, Network, NetworkList, Region, RegionList, Spread
 from broker.protocol.rooms import (
     MAX_TOKEN_TTL_S,
     MaxParticipants,
@@ -288,11 +289,15 @@ __all__ = [
     "Metadata",
     "Milliseconds",
     "Mode",
+    "Move",
+    "MoveList",
     "MoveRequest",
     "MoveStarted",
     "MoveTo",
     "MuteAll",
     "MutedParticipants",
+    "Network",
+    "NetworkList",
     "Node",
     "NodeCapability",
     "NodeHeartbeat",
@@ -321,6 +326,8 @@ __all__ = [
     "RaiseHand",
     "Ratio",
     "Refused",
+    "Region",
+    "RegionList",
     "RegisterEdge",
     "RegisterNode",
     "Role",
@@ -349,6 +356,7 @@ __all__ = [
     "SessionState",
     "SourceLost",
     "SourceState",
+    "Spread",
     "StageCamera",
     "StageCameraChanged",
     "Tagged",
@@ -373,7 +381,6 @@ __all__ = [
     "ViewerConnected",
     "ViewerGone",
     "ViewerReport",
-    "ViewerReports",
     "Viewport",
     "WaitingChanged",
     "WaitingDecided",

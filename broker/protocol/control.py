@@ -9,7 +9,6 @@ from msgspec import Meta
 from broker.protocol.client import MoveTo, RoomClosing, RoomData, WaitingChanged
 from broker.protocol.fleet import EdgeCapability, EdgeLoad, NodeCapability, NodeLoad
 from broker.protocol.moderation import MAX_ADDRESSED
-from broker.protocol.telemetry import ViewerReport
 from broker.protocol.terms import (
     BitsPerSecond,
     Codec,
@@ -101,12 +100,6 @@ class ViewerGone(Tagged, frozen=True):
     reason: EndReason
 
 
-class ViewerReports(Tagged, frozen=True):
-    """All viewers of an edge, once a second."""
-
-    reports: Annotated[list[ViewerReport], Meta(max_length=5000)]
-
-
 class SourceLost(Tagged, frozen=True):
     """From an edge: the edge that fed it `stream` does so no longer, and viewers or other edges wait for it there.
 
@@ -168,7 +161,6 @@ AgentMessage = (
     | ViewFailed
     | ViewerConnected
     | ViewerGone
-    | ViewerReports
     | SourceLost
     | PeerSighted
     | ParticipantChanged

@@ -22,10 +22,13 @@ from broker.protocol import (
     DrainRequest,
     JoinGrant,
     JoinRequest,
+    Move,
+    MoveList,
     MoveRequest,
     MoveStarted,
     MuteAll,
     MutedParticipants,
+    NetworkList,
     Node,
     NodeList,
     PageQuery,
@@ -35,6 +38,8 @@ from broker.protocol import (
     ParticipantQuery,
     ProbeTargetList,
     Problem,
+    Region,
+    RegionList,
     Room,
     RoomCreate,
     RoomList,
@@ -189,6 +194,10 @@ class BrokerClient:
         """Move a node's sessions away. Raises `Refused`."""
         await self._request("POST", f"/v1/nodes/{node}/drain", DrainRequest(deadline_s=deadline_s), self._api_key)
 
+    async def cancel_drain_node(self, node: str) -> None:
+        """Let a node take work again. Raises `Refused`."""
+        await self._request("DELETE", f"/v1/nodes/{node}/drain", None, self._api_key)
+
     async def drain_edge(self, edge: str, deadline_s: float) -> None:
         """Give an edge no new viewers, and no others to feed. Raises `Refused`."""
         await self._request("POST", f"/v1/edges/{edge}/drain", DrainRequest(deadline_s=deadline_s), self._api_key)
@@ -261,6 +270,27 @@ class BrokerClient:
         wanted = {"from": first_day, "to": last_day, "room": room, "key": key, "group_by": group_by}
         query = urlencode({name: value for name, value in wanted.items() if value})
         return await self._call("GET", f"/v1/usage?{query}", UsageReport, token=self._api_key)
+
+    async def regions(self) -> list[Region]:
+        """Regions: what is in use, what their viewers have of it, what it costs. Raises `Refused`."""
+        return (await self._call("GET", "/v1/regions", RegionList, token=self._api_key)).regions
+
+    async def drain_region(self, region: str, deadline_s: float) -> Region:
+        """Empty all nodes and edges of a region. Raises `Refused`."""
+        body = DrainRequest(deadline_s=deadline_s)
+        return await self._call("POST", f"/v1/regions/{region}/drain", Region, body=body, token=self._api_key)
+
+    async def cancel_region_drain(self, region: str) -> Region:
+        """Let a region take work again. Raises `Refused`."""
+        return await self._call("DELETE", f"/v1/regions/{region}/drain", Region, token=self._api_key)
+
+    async def moves(self) -> list[Move]:
+        """The last moves of views between nodes, the latest first. Raises `Refused`."""
+        return (await self._call("GET", "/v1/moves", MoveList, token=self._api_key)).moves
+
+    async def networks(self) -> NetworkList:
+        """What lines from networks to regions have shown, and reports that were refused. Raises `Refused`."""
+        return await self._call("GET", "/v1/networks", NetworkList, token=self._api_key)
 
     async def scaling(self) -> Scaling:
         """How many nodes and edges will be wanted shortly. Raises `Refused`."""

@@ -35,13 +35,12 @@ from client_demo.headless.api import BrokerClient, Refused
 from client_demo.headless.load.process import LoadError
 from client_demo.headless.load.whep import Seat, WhepError
 from client_demo.headless.loadtest import LoadSettings, Progress, load
-from farstage import config as configuration
+from farstage.bench.broker_only import broker_only
 from farstage.bench.failover_edge import Switches
 from farstage.bench.latency import free_ports
 from farstage.bench.machine import machine
 from farstage.bench.server_process import ServerFailed
-from farstage.farm import Farm, FarmSettings, Role, load_secrets
-from farstage.up import reachable
+from farstage.farm import Farm, Role, load_secrets
 
 ROOM_SIZE = 10
 WAIT_S = 20.0
@@ -185,7 +184,7 @@ class _Scene:
         cls, settings: FailoverSettings, folder: Path, progress: Callable[[str], None]
     ) -> "AsyncIterator[_Scene]":
         """Start everything; on entry all sessions see their pictures, and all views are on one node."""
-        farm = _broker_only(settings, folder)
+        farm = broker_only(folder, settings.store_url)
         async with farm, BrokerClient(farm.broker_url, farm.api_key) as client, aiohttp.ClientSession() as http:
             scene = cls(settings, farm, client, http)
             await scene._start_role("edge-1", scene._edge())
@@ -294,20 +293,6 @@ class _Scene:
     def _role(self, name: str, module: str, port: int, token: str, *more: str) -> Role:
         arguments = ["--id", name, "--port", str(port), "--broker-url", self._farm.broker_url, "--token", token, *more]
         return self._farm.python_role(name, f"farstage.bench.{module}", arguments, f"http://127.0.0.1:{port}/readyz")
-
-
-def _broker_only(settings: FailoverSettings, folder: Path) -> Farm:
-    broker, edge, node = free_ports(3)
-    flags = [
-        f"broker.port={broker}",
-        f"broker.store_url={settings.store_url}",
-        "broker.guest_joins_per_minute=1000000",
-        f"edge.port={edge}",
-        f"node.port={node}",
-        "log.format=json",
-    ]
-    config = reachable(configuration.load(environment={}, flags=flags))
-    return Farm(FarmSettings(config, folder, nodes=0, edges=0))
 
 
 def _reap(role: Role) -> None:

@@ -21,11 +21,11 @@ from broker.protocol import (
     PutWorld,
     ViewerConnected,
     ViewerReport,
-    ViewerReports,
     ViewHolding,
     ViewStarted,
     encode,
 )
+from broker.protocol.report_batch import batch_of
 from broker.store.redis import RedisStore
 from broker.tokens import TokenAuthority, TokenVerifier
 from tests.support.broker_farm import node_key
@@ -273,7 +273,7 @@ async def test_participants_are_shown_with_state_and_telemetry(api, fleet):
     grant = await api.join()
     view = await node.expect(PutView)
     await edge.send(ViewerConnected(session=grant["session"]))
-    await edge.send(ViewerReports(reports=[ViewerReport(session=grant["session"], rtt_ms=12.5)]))
+    await edge.report(ViewerReport(session=grant["session"], rtt_ms=12.5))
     await node.send(ViewStarted(view=view.view, fence=view.fence))
 
     async def shown():
@@ -676,3 +676,44 @@ async def test_a_command_finds_its_agent_at_another_broker(redis_server):
 
 def encode_drain() -> bytes:
     return b'{"type":"drain","deadline_s":7.0,"cancelled":false}'
+
+
+# --- The whole ------------------------------------------------------------------------------------------
+
+
+async def test_regions_moves_and_networks_are_shown_and_a_region_is_drained_and_called_back(api, fleet):
+    _, edge = fleet
+    grant = await api.join()
+    await edge.send(ViewerConnected(session=grant["session"]))
+    await edge.report(ViewerReport(session=grant["session"], rtt_ms=12.5), ViewerReport(session="nobody"))
+
+    async def shown():
+        (region,) = (await api.ok("GET", "/v1/regions"))["regions"]
+        return region if region["rtt_ms"] else None
+
+    region = await until(shown)
+    assert (region["region"], region["nodes_ready"], region["viewers"]) == ("r1", 1, 1)
+    assert region["rtt_ms"] == {"p50": 12.5, "p95": 12.5}
+    assert region["quality"] > 90
+    networks = await api.ok("GET", "/v1/networks")
+    assert networks == {"networks": [], "reports_refused": {"stranger": 1}}, "one session does not speak for all"
+    assert await api.metric('farstage_reports_refused_total{cause="stranger"}') == 1
+    await api.node("n2")
+    await api.ok("POST", "/v1/nodes/n1/drain", {"deadline_s": 60})
+    (move,) = (await api.ok("GET", "/v1/moves"))["moves"]
+    assert (move["room"], move["from_node"], move["to_node"], move["planned"]) == ("demo", "n1", "n2", True)
+    drained = await api.ok("POST", "/v1/regions/r1/drain", {"deadline_s": 60})
+    assert (drained["nodes_ready"], drained["edges_ready"]) == (0, 0)
+    back = await api.ok("DELETE", "/v1/regions/r1/drain")
+    assert (back["nodes_ready"], back["edges_ready"]) == (2, 1)
+    unknown = await api.problem("POST", "/v1/regions/elsewhere/drain", {"deadline_s": 60})
+    assert unknown == (404, "region-unknown")
+
+
+async def test_binary_that_is_no_report_closes_the_connection_and_is_counted(api, fleet):
+    node, edge = fleet
+    await edge.socket.send_bytes(b"FSR1 is not enough")
+    assert (await edge.socket.receive(10)).data == 1008
+    assert await api.metric('farstage_messages_malformed_total{source="control"}') == 1
+    await node.socket.send_bytes(batch_of([], 1, 0.0).encode())
+    assert (await node.socket.receive(10)).data == 1008, "a node has no viewers to speak of"

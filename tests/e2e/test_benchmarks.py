@@ -85,3 +85,18 @@ async def test_all_benchmarks_run_and_print_one_json_object(tmp_path: Path) -> N
         assert fanout["delivered_packets"] > 50 * 30 * fanout["packets_a_picture"]
     assert results["join"]["joined"] == 50
     assert results["join"]["failures"] == {}
+
+
+async def test_telemetry_benchmark_has_every_report_taken() -> None:
+    report = await printed_by("farstage", "bench", "telemetry", "--clients", "60", "--seconds", "2", "--json")
+    assert report["reports_taken"] == report["reports_sent"] == 120
+    assert (report["clients"], report["edges"]) == (60, 1)
+    assert report["share_of_core_idle"] >= 0
+
+
+async def test_move_benchmark_loses_and_freezes_no_picture() -> None:
+    report = await printed_by("farstage", "bench", "move", "--viewers", "2", "--rounds", "3", "--json")
+    assert (report["frames_lost"], report["packets_lost"], report["freezes"]) == (0, 0, 0)
+    assert report["moves"] >= 2
+    assert report["move_ms"]["count"] == 3
+    assert min(report["pictures"], report["left_alone"]["pictures"]) > 0

@@ -49,6 +49,14 @@ async def test_operator_creates_a_room_watches_it_removes_somebody_and_drains_a_
         await until_state(states, "drain")
         await page.get_by_test_id("op-drain-node-1").click()
         await until_state(states, "ready")
+        region = page.get_by_test_id("op-region-local")
+        await region.get_by_text("1 of 1 nodes in service", exact=False).wait_for()
+        await page.get_by_test_id("op-drain-region-local").click()
+        await page.get_by_test_id("op-confirm").click()
+        await region.get_by_text("0 of 1 nodes in service", exact=False).wait_for()
+        await until_state(states, "drain")
+        await page.get_by_test_id("op-drain-region-local").click()
+        await until_state(states, "ready")
     await context.close()
 
 

@@ -15,6 +15,7 @@ from broker import protocol
 from broker.core.refusals import Refusal
 from broker.core.validation import validate_state
 from broker.protocol import decode_agent_message
+from broker.protocol.report_batch import MalformedReports, batch_of, decode_reports
 from broker.tokens import TokenAuthority, TokenRefused, TokenVerifier
 from tests.support.broker_farm import Farm, edge_key, node_key
 from tests.support.broker_server import API_KEY, Agent, Api, running_broker
@@ -154,7 +155,12 @@ AGENT_MESSAGES = st.one_of(
     st.builds(protocol.ViewerConnected, session=IDS),
     st.builds(protocol.ViewerGone, session=IDS, reason=st.sampled_from(protocol.EndReason)),
     st.builds(protocol.ParticipantChanged, room=IDS, participant=IDS, hand_raised=st.booleans()),
-    st.builds(protocol.ViewerReports, reports=st.lists(st.builds(protocol.ViewerReport, session=IDS), max_size=3)),
+    st.builds(
+        batch_of,
+        st.lists(st.builds(protocol.ViewerReport, session=IDS), max_size=3),
+        st.integers(0, 9),
+        st.floats(990.0, 1010.0),
+    ),
 )
 
 
@@ -195,3 +201,30 @@ def test_a_token_changed_anywhere_in_its_signed_part_is_refused(position, charac
     changed = signed[:position] + character + _TOKEN[position + 1 :]
     with pytest.raises(TokenRefused):
         _VERIFIER.verify(changed, "farstage:join", 1_900_000_001.0)
+
+
+REPORTS = batch_of([protocol.ViewerReport(session="s1", rtt_ms=5.0), protocol.ViewerReport(session="s2")], 1, 0.0)
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.one_of(
+        st.binary(max_size=400),
+        st.binary(max_size=200).map(lambda tail: REPORTS.encode()[:24] + tail),
+        st.tuples(st.integers(0, len(REPORTS.encode()) - 1), st.integers(0, 255)).map(
+            lambda change: REPORTS.encode()[: change[0]] + bytes([change[1]]) + REPORTS.encode()[change[0] + 1 :]
+        ),
+    )
+)
+def test_reports_are_read_whole_or_refused_and_never_harm_what_is_known(data: bytes) -> None:
+    farm = Farm()
+    farm.edge("e1")
+    farm.node("n1")
+    farm.room("demo")
+    session = farm.join_live()
+    farm.report(session, rtt_ms=20.0)
+    with contextlib.suppress(MalformedReports):
+        farm.say(edge_key("e1"), decode_reports(data))
+    report = farm.state.telemetry.report(session.session)
+    assert report is not None
+    msgspec.json.decode(msgspec.json.encode(report), type=protocol.ViewerReport)

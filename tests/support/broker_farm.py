@@ -36,10 +36,12 @@ from broker.protocol import (
     Role,
     VideoCapability,
     ViewerConnected,
+    ViewerReport,
     ViewHolding,
     Viewport,
     ViewStarted,
 )
+from broker.protocol.report_batch import batch_of
 
 
 def node_key(name: str) -> AgentKey:
@@ -63,6 +65,7 @@ class Farm:
         """The store refuses the next claim of each of these, as if another broker had been quicker."""
         self._fence = 0
         self._joins = 0
+        self._reports = 0
 
     @property
     def state(self):
@@ -131,6 +134,14 @@ class Farm:
     def say(self, agent: AgentKey, message: object):
         return self.carry_out(self.brain.agent_message(agent, message, self.now))
 
+    def report(self, session: SessionRecord, seconds: int = 1, **figures) -> None:
+        """The session's edge measures this of it, once a second."""
+        for _ in range(seconds):
+            self.now += 1.0
+            self._reports += 1
+            report = ViewerReport(session=session.session, **figures)
+            self.say(edge_key(str(session.edge)), batch_of([report], self._reports, self.now))
+
     def holdings(self, node: str) -> list[ViewHolding]:
         return [ViewHolding(view=v.view, fence=v.fence) for v in self.state.views.values() if v.node == node]
 
@@ -164,6 +175,7 @@ class Farm:
         *,
         publishes: bool = False,
         ticket: str | None = None,
+        network: str = "",
         token_id: str | None = None,
     ) -> SessionRecord:
         self._joins += 1
@@ -177,6 +189,7 @@ class Farm:
             role=role,
             joined_at="2030-01-01T00:00:00Z",
             probes=probes,
+            network=network,
             codecs=codecs,
             viewport=viewport,
             token_id=token_id or f"t{self._joins}",

@@ -22,10 +22,12 @@ from broker.protocol import (
     NodeCapability,
     RegisterEdge,
     RegisterNode,
+    ViewerReport,
     Welcome,
     decode_broker_message,
     encode,
 )
+from broker.protocol.report_batch import batch_of
 from broker.tokens import TokenAuthority
 
 SECRET = b"a secret of thirty-two bytes, ok"
@@ -130,9 +132,15 @@ class Agent:
 
     def __init__(self, socket: ClientWebSocketResponse) -> None:
         self.socket = socket
+        self.reported = 0
 
     async def send(self, message: Any) -> None:
         await self.socket.send_str(encode(message).decode())
+
+    async def report(self, *reports: ViewerReport) -> None:
+        """Of an edge: what it has measured of its viewers."""
+        self.reported += 1
+        await self.socket.send_bytes(batch_of(reports, self.reported, time.monotonic()).encode())
 
     async def receive(self) -> BrokerMessage:
         return decode_broker_message(await self.socket.receive_str(timeout=WAIT_S))

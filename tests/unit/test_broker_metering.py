@@ -6,8 +6,8 @@ from broker.core.effects import Collection, Persist
 from broker.core.metering import KEPT_DAYS, MAX_STEP_S
 from broker.core.prices import SitePrices, Values
 from broker.core.state import CoreSettings
-from broker.protocol import EndReason, Mode, ViewerReport, ViewerReports
-from tests.support.broker_farm import Farm, edge_key
+from broker.protocol import EndReason, Mode
+from tests.support.broker_farm import Farm
 
 PRICES = SitePrices(price_per_unit_hour=0.36, watts_per_unit=10.0, pue=1.5, grams_co2_per_kwh=200.0)
 DAY = "2026-11-29"
@@ -45,8 +45,7 @@ def test_an_hour_of_a_unit_costs_what_the_site_says(farm):
 
 def test_bytes_are_what_the_edge_reported(farm):
     session = farm.join_live()
-    report = ViewerReport(session=session.session, sent_bps=8_000_000.0)
-    farm.say(edge_key("e1"), ViewerReports(reports=[report]))
+    farm.report(session, sent_bps=8_000_000.0)
     meter(farm, 10)
     assert session.totals.sent_bytes == pytest.approx(10e6)
 

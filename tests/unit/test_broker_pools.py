@@ -189,7 +189,7 @@ def test_ways_are_ranked_anew_only_when_a_heartbeat_tells_something_else():
 
     def ranked() -> list[float]:
         vantage = edges.get("e0").vantage
-        return [way.trunk_rtt_ms for way in vantage.ways(nodes, VALUES.site_points, policy, 10.0)]
+        return [way[2] for way in vantage.ways(nodes, VALUES.site_points, policy, 10.0)]
 
     first = edges.get("e0").vantage.ways(nodes, VALUES.site_points, policy, 10.0)
     edges.put(structs.replace(edge, viewers=2, node_rtt_ms={"n0": 5.0 + 0.9 * RTT_STEP_MS, "n1": 30.0}))

@@ -11,7 +11,8 @@ from broker.core.experience import experienced_quality
 from broker.core.policies import BestValue
 from broker.core.prices import SitePrices, Values, Weights
 from broker.core.quality import FAIR, GOOD, PERFECT, Path, QualityModel, mean_opinion_score
-from broker.protocol import EdgeHeartbeat, EdgeLoad, Probe, ViewerReport, ViewerReports
+from broker.core.telemetry import WINDOW
+from broker.protocol import EdgeHeartbeat, EdgeLoad, Probe
 from tests.support.broker_farm import Farm, edge_key
 
 MODEL = QualityModel()
@@ -93,8 +94,7 @@ def test_what_a_viewer_experiences_follows_what_the_edge_measures_of_it():
     assert experienced_quality(farm.state, session) is None, "nothing is measured yet"
 
     def told(**figures: float) -> float | None:
-        report = ViewerReport(session=session.session, **figures)
-        farm.say(edge_key("e1"), ViewerReports(reports=[report]))
+        farm.report(session, WINDOW, **figures)
         return experienced_quality(farm.state, session)
 
     near = told(rtt_ms=10.0)

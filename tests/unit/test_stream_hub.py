@@ -14,8 +14,8 @@ from broker.protocol import (
     SessionState,
     TellViewers,
     ViewerConnected,
-    ViewerReports,
 )
+from broker.protocol.report_batch import ReportBatch
 from edge.audience import PUBLISHED_PICTURES_PER_S
 from edge.engine import VIEWER_STATISTICS, MediaFrame, PublishedPicture
 from edge.hub import MAX_HELD_MESSAGES, PUBLISHER_STALLED_S, StreamHub
@@ -79,7 +79,7 @@ class Farm:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.told: list[protocol.AgentMessage] = []
+        self.told: list[protocol.AgentMessage | ReportBatch] = []
         self.hub = StreamHub(lambda: self.now, self.told.append)
         self.engine = self.hub.engine = Engine()
         self.trunk = Trunk()
@@ -387,7 +387,7 @@ def test_report_joins_what_was_measured_and_what_the_client_claims(farm: Farm) -
     ]
     farm.hub.tick(1.0)
     assert isinstance(farm.told[0], ViewerConnected)
-    (report,) = next(message for message in farm.told if isinstance(message, ViewerReports)).reports
+    (report,) = next(message for message in farm.told if isinstance(message, ReportBatch)).reports()
     assert (report.rtt_ms, report.loss, report.frames_per_s, report.freezes) == (12.5, 0.0, 29.5, 2)
     assert report.sent_bps == pytest.approx(2e6)
 
@@ -418,8 +418,8 @@ def test_layer_a_viewer_is_shown_is_reported_and_counted_and_publishers_apart(fa
         farm.hub.on_connected(name)
     farm.engine.rows = [{"session": "s1", "layer": 2, "wanted_layer": 2}]
     farm.hub.tick(1.0)
-    (told,) = [message for message in farm.told if isinstance(message, ViewerReports)]
-    assert [report.layer for report in told.reports] == [2]
+    (told,) = [message for message in farm.told if isinstance(message, ReportBatch)]
+    assert [report.layer for report in told.reports()] == [2]
     assert farm.hub.viewers_by_layer() == {2: 1}, "of the other nothing is known yet"
     assert (farm.hub.viewers, farm.hub.publishers) == (3, 1)
 
@@ -530,8 +530,8 @@ def test_published_picture_is_shown_instead_of_the_nodes(farm: Farm, camera: Cam
 def test_what_a_publisher_sends_is_reported(farm: Farm, camera: Camera) -> None:
     camera.picture(keyframe=True, payload=bytes(1_000))
     farm.hub.tick(1.0)
-    (told,) = [message for message in farm.told if isinstance(message, ViewerReports)]
-    assert [(report.session, report.received_bps, report.frames_per_s) for report in told.reports] == [
+    (told,) = [message for message in farm.told if isinstance(message, ReportBatch)]
+    assert [(report.session, report.received_bps, report.frames_per_s) for report in told.reports()] == [
         ("cam", 8e3, 1.0)
     ]
 

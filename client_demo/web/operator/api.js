@@ -74,6 +74,37 @@ const MOST_PAGES = 20;
  * @property {number} load_ratio
  * @property {number} last_seen_s
  */
+/** @typedef {{p50: number, p95: number}} Spread Over viewers. */
+/**
+ * @typedef {object} Region
+ * @property {string} region
+ * @property {number} nodes
+ * @property {number} nodes_ready
+ * @property {number} units
+ * @property {number} units_used
+ * @property {number} edges
+ * @property {number} edges_ready
+ * @property {number} viewers
+ * @property {number} max_viewers
+ * @property {number | null} quality
+ * @property {number} below_good
+ * @property {Spread | null} rtt_ms
+ * @property {Spread | null} loss
+ * @property {number} power_w
+ * @property {number} carbon_g_per_h
+ * @property {number} cost_per_h
+ */
+/**
+ * @typedef {object} Move Views of a room that went to another node.
+ * @property {string} at
+ * @property {string} room
+ * @property {number} views
+ * @property {string | null} from_node
+ * @property {string | null} from_region
+ * @property {string} to_node
+ * @property {string | null} to_region
+ * @property {boolean} planned
+ */
 /** @typedef {{room: string | null, mode: string, scene: string, max_participants: number, empty_timeout_s: number, open: boolean, waiting_room: boolean}} RoomCreate */
 
 export class OperatorApi {
@@ -179,6 +210,26 @@ export class OperatorApi {
    */
   remove(room, participant) {
     return this._call('DELETE', `/v1/rooms/${encodeURIComponent(room)}/participants/${encodeURIComponent(participant)}`);
+  }
+
+  /** @returns {Promise<Region[]>} */
+  async regions() {
+    return (await this._call('GET', '/v1/regions')).regions;
+  }
+
+  /** @returns {Promise<Move[]>} The latest first. */
+  async moves() {
+    return (await this._call('GET', '/v1/moves')).moves;
+  }
+
+  /** @param {string} region */
+  drainRegion(region) {
+    return this._call('POST', `/v1/regions/${encodeURIComponent(region)}/drain`, {});
+  }
+
+  /** @param {string} region */
+  callOffRegionDrain(region) {
+    return this._call('DELETE', `/v1/regions/${encodeURIComponent(region)}/drain`);
   }
 
   /** @param {string} node */

@@ -7,22 +7,26 @@ import { bitrate } from '../app/overlay.js';
 import { FarstageError } from '../sdk/problems.js';
 import { confirmed } from './dialogs.js';
 import { copyLink } from './links.js';
+import { moveRow, regionRow } from './regions.js';
 import { figure, showRows, smallButton, stateMark } from './rows.js';
 import { History, sparkline } from './sparkline.js';
 
-/** @import {Edge, Node, OperatorApi, Participant, Room, Usage, ViewerReport, Waiting} from './api.js' */
+/** @import {Edge, Move, Node, OperatorApi, Participant, Region, Room, Usage, ViewerReport, Waiting} from './api.js' */
 /** @import {RowContent} from './rows.js' */
 
 const ROLES = /** @type {const} */ (['host', 'speaker', 'visitor', 'spectator']);
 
 /** From so many rooms on one looks for one by name. */
 const MANY_ROOMS = 8;
+const MOVES_SHOWN = 12;
 
 /**
  * @typedef {object} Farm What one poll brought.
  * @property {Room[]} rooms
  * @property {Node[]} nodes
  * @property {Edge[]} edges
+ * @property {Region[]} regions
+ * @property {Move[]} moves The latest first.
  * @property {Participant[]} participants Of the chosen room.
  * @property {Waiting[]} waiting Before its door.
  * @property {Usage | null} used Today; `null` for a key that may not see it.
@@ -42,24 +46,28 @@ export class Desk {
 
   /** Ask the broker for everything, once. Raises `FarstageError`. */
   async poll() {
-    const [rooms, nodes, edges, used] = await Promise.all([
-      this._api.rooms(), this._api.nodes(), this._api.edges(), this._api.usedToday().catch(() => null),
+    const [rooms, nodes, edges, regions, moves, used] = await Promise.all([
+      this._api.rooms(), this._api.nodes(), this._api.edges(), this._api.regions(), this._api.moves(),
+      this._api.usedToday().catch(() => null),
     ]);
     if (!rooms.some((room) => room.room === this.chosenRoom)) this.chosenRoom = rooms[0]?.room ?? null;
     const [participants, waiting] = this.chosenRoom ? await this._people(this.chosenRoom) : [[], []];
-    this._farm = { rooms, nodes, edges, participants, waiting, used };
+    this._farm = { rooms, nodes, edges, regions, moves, participants, waiting, used };
     this.show();
   }
 
   /** Show the last known state (again, in another language). */
   show() {
     if (!this._farm) return;
-    const { rooms, nodes, edges, participants, waiting } = this._farm;
+    const { rooms, nodes, edges, regions, moves, participants, waiting } = this._farm;
     this._showTotals(this._farm);
     byId('op-filter-field').hidden = rooms.length < MANY_ROOMS;
     showRows(byId('op-rooms'), this._found(rooms).map((room) => this._roomRow(room)), t('op.noRooms'));
     showRows(byId('op-nodes'), nodes.map((node) => this._nodeRow(node)), t('op.noNodes'));
     showRows(byId('op-edges'), edges.map((edge) => this._edgeRow(edge)), t('op.noEdges'));
+    const drainOrCallOff = this._drainOrCallOffRegion.bind(this);
+    showRows(byId('op-regions'), regions.map((region) => regionRow(region, this._history, drainOrCallOff)), t('op.noRegions'));
+    showRows(byId('op-moves'), moves.slice(0, MOVES_SHOWN).map(moveRow), t('op.noMoves'));
     byId('op-participants-heading').textContent = this.chosenRoom ? t('op.participantsOf', { room: this.chosenRoom }) : t('op.participants');
     byId('op-invite').hidden = this.chosenRoom === null;
     const rows = [...waiting.map((entry) => this._waitingRow(entry)), ...participants.map((entry) => this._participantRow(entry))];
@@ -300,6 +308,16 @@ export class Desk {
     if (!inService) return this.attempt(() => this._api.callOffDrain(node), t('op.drainCalledOff', { node }));
     if (!await confirmed(t('op.drainAsk', { node }))) return undefined;
     return this.attempt(() => this._api.drain(node), t('op.drainStarted', { node }));
+  }
+
+  /**
+   * @param {string} region
+   * @param {boolean} inService
+   */
+  async _drainOrCallOffRegion(region, inService) {
+    if (!inService) return this.attempt(() => this._api.callOffRegionDrain(region), t('op.drainCalledOff', { node: region }));
+    if (!await confirmed(t('op.drainRegionAsk', { region }))) return undefined;
+    return this.attempt(() => this._api.drainRegion(region), t('op.drainStarted', { node: region }));
   }
 
   /**
