@@ -7,7 +7,7 @@ from msgspec import UNSET, UnsetType, structs
 from broker.api.controller import Controller
 from broker.api.recent_moves import RoomMoved
 from broker.api.timestamps import rfc3339
-from broker.core import waiting
+from broker.core import queues, waiting
 from broker.core.experience import experienced_quality
 from broker.core.pools import load_ratio
 from broker.core.state import EdgeRecord, NodeRecord, RoomRecord, SessionRecord, State, edge_pool, node_pool
@@ -24,6 +24,7 @@ from broker.protocol import (
     SessionEntry,
     WaitingEntry,
     WaitingTicket,
+    WaitsFor,
 )
 
 PROBE_PATH = "/probe"
@@ -52,6 +53,7 @@ def show_room(room: RoomRecord) -> Room:
         open_at=room.schedule.open_at,
         close_at=room.schedule.close_at,
         expected_audience=room.schedule.expected_audience,
+        latency_caps=room.latency_caps,
     )
 
 
@@ -122,17 +124,25 @@ def show_ticket(controller: Controller, ticket: TicketRecord, token: str | Unset
     """A place in a waiting room, for the one who waits."""
     state = controller.brain.state
     room = state.rooms.get(ticket.room)
+    before_door = waiting.positions(state, room).get(ticket.ticket) if room is not None else None
+    estimate_s = queues.estimated_wait_s(state, ticket, controller.now())
     return WaitingTicket(
         ticket=ticket.ticket,
         room=ticket.room,
         state=ticket.state,
         display_name=ticket.display_name,
-        position=waiting.positions(state, room).get(ticket.ticket) if room is not None else None,
+        position=before_door or queues.position(state, ticket),
+        waits_for=_waits_for(ticket),
+        estimated_wait_s=None if estimate_s is None else round(estimate_s, 1),
         poll_url=f"/v1/rooms/{ticket.room}/waiting/{ticket.ticket}",
         retry_after_s=RETRY_POLL_S,
         poll_within_s=state.settings.waiting_patience_s,
         token=token,
     )
+
+
+def _waits_for(ticket: TicketRecord) -> WaitsFor:
+    return WaitsFor.CAPACITY if ticket.queue else WaitsFor.HOST
 
 
 def show_waiting(ticket: TicketRecord, places: Mapping[str, int]) -> WaitingEntry:
@@ -145,6 +155,7 @@ def show_waiting(ticket: TicketRecord, places: Mapping[str, int]) -> WaitingEntr
         state=ticket.state,
         asked_at=ticket.asked_at,
         position=places.get(ticket.ticket),
+        waits_for=_waits_for(ticket),
     )
 
 

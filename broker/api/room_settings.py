@@ -19,6 +19,7 @@ DEFAULTS = RoomSettings(
     open_at=None,
     close_at=None,
     expected_audience=0,
+    latency_caps=[],
 )
 
 

@@ -210,7 +210,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="POST", path="/v1/rooms/{room}/waiting/{ticket}/join", handler=waiting.redeem, tag="waiting",
         access=Access.TICKET, summary="Come in with an admitted ticket", body=protocol.JoinRequest,
-        answer=protocol.JoinGrant, status=201, statuses=(404, 409, 410, 429, 503),
+        answer=protocol.JoinGrant, status=201, statuses=(404, 409, 410, 429, 503), accepted=protocol.WaitingTicket,
     ),
     Route(
         method="POST", path="/v1/rooms/{room}/whip", handler=offers.publish, tag="sessions", access=Access.PUBLISHER,

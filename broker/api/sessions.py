@@ -18,14 +18,15 @@ from broker.api.bodies import json_response, read_body
 from broker.api.client_address import FORWARDED_FOR, client_address, network_of
 from broker.api.controller import Controller
 from broker.api.keys import CONTROLLER, GUEST_LIMITER, RESHAPE_LIMITER, TRUSTED_PROXIES
-from broker.api.knocking import knock
+from broker.api.knocking import knock, queue_up
 from broker.api.presentation import grant, show_probe_target
 from broker.api.problems import ApiError, malformed
 from broker.api.timestamps import rfc3339
-from broker.core import moving, waiting
+from broker.core import moving, queues, waiting
 from broker.core.refusals import Refusal
 from broker.core.sessions import Join
 from broker.core.state import RoomRecord
+from broker.core.tickets import Wish
 from broker.protocol import (
     AUDIENCE_JOIN,
     AgentState,
@@ -63,7 +64,8 @@ async def list_probe_targets(request: web.Request) -> web.Response:
 async def join(request: web.Request) -> web.Response:
     """Place a newcomer: spend the join token, choose edge and node, grant a session.
 
-    Where the room has a waiting room, all but hosts and speakers get a ticket instead.
+    Where the room has a waiting room, all but hosts and speakers get a ticket instead; and, if they wish, all for whom
+    there is no place.
     """
     controller = request.app[CONTROLLER]
     began = controller.now()
@@ -73,7 +75,13 @@ async def join(request: web.Request) -> web.Response:
     is_moved = moving.expected(controller.brain.state, room, who.token_id) is not None
     if waiting.must_wait(room, who.role) and not is_moved:
         return await knock(controller, room, who)
-    session = await place(controller, join_for(request, room, who, body), who)
+    wanted = join_for(request, room, who, body)
+    try:
+        session = await place(controller, wanted, who)
+    except Refusal as refusal:
+        if not body.wait_when_full or refusal.kind not in queues.CURABLE:
+            raise
+        return await queue_up(controller, room, who, wish_of(wanted), refusal.kind)
     controller.metrics.placement_seconds.observe(controller.now() - began)
     placed = controller.brain.state.session(session)
     log.info("session placed", session=session, room=room.room, edge=placed.edge)
@@ -98,6 +106,11 @@ def join_for(request: web.Request, room: RoomRecord, who: Identity, body: JoinRe
         codecs=body.codecs,
         viewport=body.viewport,
     )
+
+
+def wish_of(join: Join) -> Wish:
+    """What a join asks of the farm."""
+    return Wish(probes=join.probes, network=join.network, codecs=join.codecs, viewport=join.viewport)
 
 
 async def identify(request: web.Request, controller: Controller, room: RoomRecord, body: JoinRequest) -> Identity:

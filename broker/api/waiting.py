@@ -16,7 +16,8 @@ from broker.api.presentation import grant, show_room, show_ticket, show_waiting
 from broker.api.problems import ApiError
 from broker.api.rooms import require_store
 from broker.api.sessions import Identity, join_for, place
-from broker.core import waiting
+from broker.core import queues, waiting
+from broker.core.refusals import Refusal
 from broker.core.state import RoomRecord
 from broker.core.tickets import TicketRecord
 from broker.protocol import (
@@ -88,7 +89,10 @@ async def leave_queue(request: web.Request) -> web.Response:
 
 
 async def redeem(request: web.Request) -> web.Response:
-    """Come in with an admitted ticket; a session that is refused leaves it good."""
+    """Come in with an admitted ticket; a session that is refused leaves it good.
+
+    Who would rather wait for a place again, if it is gone, keeps the ticket and its turn (202).
+    """
     controller, room_name, name = await _ticket(request)
     _limit(request, controller, name)
     body = await read_body(request, JoinRequest)
@@ -98,7 +102,14 @@ async def redeem(request: web.Request) -> web.Response:
     await controller.step(lambda: controller.brain.poll_ticket(room_name, name, controller.now()))
     who = Identity(ticket.identity, ticket.display_name, ticket.role, ticket.token_id, ticket.token_expires_at)
     room = controller.brain.state.room(room_name)
-    session = await place(controller, replace(join_for(request, room, who, body), ticket=name), who)
+    try:
+        session = await place(controller, replace(join_for(request, room, who, body), ticket=name), who)
+    except Refusal as refusal:
+        if not body.wait_when_full or refusal.kind not in queues.CURABLE:
+            raise
+        kind = refusal.kind
+        await controller.step(lambda: controller.brain.wait_again(room_name, name, kind, controller.now()))
+        return json_response(show_ticket(controller, ticket), 202)
     log.info("ticket redeemed", session=session, room=room_name)
     return json_response(grant(controller, controller.brain.state.session(session)), 201)
 

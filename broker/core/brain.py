@@ -13,6 +13,7 @@ from broker.core import (
     moderation,
     moving,
     publishing,
+    queues,
     revision,
     revocation,
     rooms,
@@ -103,6 +104,16 @@ class Brain:
     def knock(self, ticket: TicketRecord, now: float) -> list[Effect]:
         """Somebody asks to be let in. Raises `Refusal`."""
         waiting.knock(self.state, ticket, now)
+        return self._effects()
+
+    def queue_up(self, ticket: TicketRecord, refused: RefusalKind, now: float) -> list[Effect]:
+        """Somebody whose join was refused so waits for a place. Raises `Refusal`."""
+        queues.enter(self.state, ticket, refused, now)
+        return self._effects()
+
+    def wait_again(self, room: str, ticket: str, refused: RefusalKind, now: float) -> list[Effect]:
+        """The place of an admitted ticket is gone. Raises `Refusal`."""
+        queues.wait_again(self.state, waiting.ticket_of(self.state, room, ticket), refused, now)
         return self._effects()
 
     def poll_ticket(self, room: str, ticket: str, now: float) -> list[Effect]:
@@ -278,6 +289,7 @@ class Brain:
             if session.session in state.sessions:
                 sessions.end(state, session, session.deadline_reason)
         waiting.expire(state, now)
+        queues.advance(state, lambda ticket: sessions.rehearse(state, ticket, now), now)
         waiting.tell_hosts(state)
         moving.expire(state, now)
         rooms.follow_schedules(state, now)

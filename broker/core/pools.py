@@ -242,6 +242,16 @@ class NodePools:
         """By name; regions without a ready node are absent."""
         return self._regions
 
+    def has_room_for(self, wanted: Wanted, count: int) -> bool:
+        """Whether so many of these fit, one beside the other."""
+        for pool in self:
+            if pool.can(wanted):
+                for claimed in pool.members.values():
+                    count -= (pool.kind.capacity - claimed) // max(wanted.milliunits, 1)
+                    if count <= 0:
+                        return True
+        return False
+
     def offer(self, node: str) -> NodeOffer | None:
         """A node as it stands, if it is ready."""
         pool = self._pool_of.get(node)

@@ -50,6 +50,8 @@ def patch(state: State, name: str, changes: RoomPatch, schedule: Schedule | None
         room.metadata = changes.metadata
     if changes.limits is not UNSET:
         room.limits = changes.limits
+    if changes.latency_caps is not UNSET:
+        room.latency_caps = changes.latency_caps
     _patch_door(state, room, changes, now)
     state.persist(room)
 

@@ -6,11 +6,13 @@ granted are edge and node told. When no node has room for the wished picture, a 
 another broker was quicker; the session then tries the next best pair, a bounded number of times.
 """
 
+import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from msgspec import Struct, structs
 
-from broker.core import lines, moving, publishing, views, waiting
+from broker.core import lines, moving, publishing, queues, views, waiting
 from broker.core.effects import Claim, JoinPlaced, JoinRefused, Release, Send, SessionEnded
 from broker.core.limits import require_place
 from broker.core.picture import (
@@ -25,11 +27,14 @@ from broker.core.picture import (
     within_bandwidth,
 )
 from broker.core.placement import RETRY_WHEN_FULL_S, Placement, PlacementRequest, largest_free, search
+from broker.core.pools import Wanted
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.state import NodeRecord, RoomRecord, SessionRecord, State, ViewRecord, edge_pool
+from broker.core.tickets import TicketRecord
 from broker.protocol import (
     DropSession,
     EndReason,
+    LatencyCap,
     Mode,
     Probe,
     Role,
@@ -61,33 +66,85 @@ class Join(Struct, frozen=True, kw_only=True):
     """Of the room's waiting room, admitted."""
 
 
+class _Plan(NamedTuple):
+    """What a join would make."""
+
+    view: ViewRecord
+    is_new: bool
+    session: SessionRecord
+    placement: Placement
+
+
 def join(state: State, request: Join, now: float) -> None:
     """Begin a session. Raises `Refusal` when it cannot be; later trouble comes as `JoinRefused`."""
     room = state.room(request.room)
     move = moving.expected(state, room, request.token_id)
     passes = request.publishes or move is not None
     ticket = None if passes else waiting.require_entry(state, room, request.role, request.ticket, now)
-    require_place(state, room, request.role, besides=request.token_id)
     if request.publishes:
         publishing.require_free_stage(state, room)
-    view, is_new = _view_for(state, room, request)
-    session = _session_for(state, room, request, view, now)
-    placement = _choose(state, room, session, view, frozenset())
+    plan = _plan(state, room, request, 0.0 if ticket is None else now - ticket.since, now)
+    view, session = plan.view, plan.session
+    if not passes and (ticket is None or not ticket.queue):
+        queues.require_turn(state, room, _need(room, view))
     if move is not None:
         moving.inherit(state, session, move)
     if ticket is not None:
         ticket.session = session.session
-    if is_new:
+    if plan.is_new:
         state.views[view.view] = view
         room.views.add(view.view)
     state.sessions[session.session] = session
     room.sessions.add(session.session)
     room.empty_since = None
     view.sessions.add(session.session)
-    _claim_edge(state, session, placement)
+    _claim_edge(state, session, plan.placement)
     if view.node is None:
-        room.node = placement.node
+        room.node = plan.placement.node
     state.persist(room)
+
+
+def _plan(state: State, room: RoomRecord, request: Join, waited_s: float, now: float) -> _Plan:
+    """What a join would make of who has waited so long; nothing is changed. Raises `Refusal`."""
+    require_place(state, room, request.role, besides=request.token_id)
+    view, is_new = _view_for(state, room, request)
+    session = _session_for(state, room, request, view, now)
+    session.latency_cap_ms = latency_cap_ms(room.latency_caps, waited_s)
+    return _Plan(view, is_new, session, _choose(state, room, session, view, frozenset()))
+
+
+def latency_cap_ms(caps: Sequence[LatencyCap], waited_s: float) -> float | None:
+    """The cap for who has waited so long; `None` where there is none, 0 before the first one."""
+    if not caps:
+        return None
+    reached = [cap for cap in caps if cap.after_s <= waited_s]
+    return max(reached, key=lambda cap: cap.after_s).rtt_ms if reached else 0.0
+
+
+def rehearse(state: State, ticket: TicketRecord, now: float) -> queues.Need:
+    """What a place for a ticket takes, if its join would succeed now; else raises `Refusal`. Nothing is changed."""
+    room, wish = state.room(ticket.room), ticket.wish
+    request = Join(
+        room=ticket.room,
+        session=ticket.ticket,
+        participant=ticket.ticket,
+        view=ticket.ticket,
+        identity=ticket.identity,
+        display_name=ticket.display_name,
+        role=ticket.role,
+        joined_at="",
+        probes=wish.probes,
+        network=wish.network,
+        codecs=wish.codecs,
+        viewport=wish.viewport,
+    )
+    return _need(room, _plan(state, room, request, now - ticket.since, now).view)
+
+
+def _need(room: RoomRecord, view: ViewRecord) -> queues.Need:
+    """What is claimed for a view that has been planned, or is drawn already."""
+    drawn = view.node is not None
+    return queues.Need(None if drawn else Wanted(view.picture.codec, room.scene, view.picture.milliunits))
 
 
 def _session_for(state: State, room: RoomRecord, request: Join, view: ViewRecord, now: float) -> SessionRecord:
@@ -172,6 +229,7 @@ def _choose(
         excluded_edges=excluded_edges,
         among_edges=_edges_for(state, view),
         publishes=session.publishes,
+        latency_cap_ms=math.inf if session.latency_cap_ms is None else session.latency_cap_ms,
     )
     if not drawn:
         view.picture = _largest_that_fits(view.wished, largest_free(request, state.ready_nodes), state.settings.ladder)

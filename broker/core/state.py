@@ -24,13 +24,14 @@ from broker.core.scaling import Demand
 from broker.core.schedule import Schedule
 from broker.core.suspicion import OwnLine, Patience, Words
 from broker.core.telemetry import Telemetry
-from broker.core.tickets import TicketRecord
+from broker.core.tickets import Queue, TicketRecord
 from broker.core.ways import EdgeOffer, EdgePools
 from broker.protocol import (
     AgentState,
     EdgeCapability,
     EdgeLoad,
     EndReason,
+    LatencyCap,
     Mode,
     NodeCapability,
     NodeLoad,
@@ -135,6 +136,7 @@ class RoomRecord(Struct, kw_only=True):
     """Of those who wait before the door, in order of coming."""
     limits: dict[Role, int] = {}
     """Most participants of a role."""
+    latency_caps: list[LatencyCap] = []
     schedule: Schedule = Schedule()
     is_warned: bool = False
     """Whether those in it know that it closes soon."""
@@ -216,6 +218,8 @@ class SessionRecord(Struct, kw_only=True):
     """What it has used so far."""
     metered_on: str = ""
     """The last day on which it was counted."""
+    latency_cap_ms: float | None = None
+    """How far its renderer might be when it was placed first."""
     ticket: str | None = None
     """Of the waiting room, until the session is placed."""
     moved_from: str | None = None
@@ -347,6 +351,8 @@ class State:
     """Of everybody before the door of a room, in order of coming."""
     ended_tickets: OrderedDict[str, TicketState] = field(default_factory=OrderedDict)
     """How tickets that are gone ended; bounded."""
+    queues: dict[str, Queue] = field(default_factory=dict)
+    """For places, where somebody waits for them; see `queues`."""
     changed_doors: set[str] = field(default_factory=set)
     """Rooms whose hosts do not know yet who waits; each is told once a tick, however many came."""
     moves: dict[str, MoveRecord] = field(default_factory=dict)

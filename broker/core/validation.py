@@ -60,6 +60,10 @@ def _validate_tickets(state: State) -> None:
         _require(ticket.state in (TicketState.WAITING, TicketState.ADMITTED), f"ticket {name} has ended")
         _require(ticket.session is None, f"ticket {name} was left half redeemed")
         _require(ticket.deadline > 0 < ticket.give_up_at, f"ticket {name} would wait for ever")
+    queued = {(ticket.queue, name) for name, ticket in state.tickets.items() if ticket.queue}
+    in_queues = {(queue, name) for queue, entry in state.queues.items() for name in entry.tickets}
+    _require(queued == in_queues, f"tickets say they wait in {queued}, queues hold {in_queues}")
+    _require(all(queue.tickets for queue in state.queues.values()), "an empty queue was kept")
     for room in state.rooms.values():
         _require(len(room.tickets) <= state.settings.max_waiting_in_room, f"too many wait for room {room.room}")
     _require(all(move.to in state.rooms for move in state.moves.values()), "somebody is sent to a room that is gone")

@@ -13,7 +13,7 @@ from broker.core.placement import RETRY_WHEN_FULL_S
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.schedule import require_open
 from broker.core.state import RoomRecord, SessionRecord, State
-from broker.core.tickets import TicketRecord
+from broker.core.tickets import Queue, TicketRecord
 from broker.protocol import Role, TicketState, WaitingChanged
 
 _STRAIGHT_IN = frozenset({Role.HOST, Role.SPEAKER})
@@ -80,6 +80,7 @@ def knock(state: State, record: TicketRecord, now: float) -> None:
     record.give_up_at = now + limits.waiting_limit_s
     state.tickets[record.ticket] = record
     room.tickets.append(record.ticket)
+    enter_queue(state, record)
     state.persist(record)
     state.changed_doors.add(record.room)
 
@@ -98,7 +99,22 @@ def of_room(state: State, room: RoomRecord) -> list[TicketRecord]:
 
 def waiting_in(state: State, room: RoomRecord) -> list[TicketRecord]:
     """Those who wait for a decision, in order of coming."""
-    return [ticket for ticket in of_room(state, room) if ticket.state is TicketState.WAITING]
+    return [ticket for ticket in of_room(state, room) if _waits_for_host(ticket)]
+
+
+def enter_queue(state: State, ticket: TicketRecord) -> None:
+    """Into the queue it names, at its end; without a name it waits for a host."""
+    if ticket.queue:
+        state.queues.setdefault(ticket.queue, Queue()).tickets[ticket.ticket] = None
+
+
+def leave_queue(state: State, ticket: TicketRecord) -> None:
+    """Out of its queue; an empty one is forgotten."""
+    queue = state.queues.get(ticket.queue)
+    if queue is not None:
+        queue.tickets.pop(ticket.ticket, None)
+        if not queue.tickets:
+            del state.queues[ticket.queue]
 
 
 def positions(state: State, room: RoomRecord) -> dict[str, int]:
@@ -123,16 +139,21 @@ def decide(state: State, room: RoomRecord, names: Sequence[str] | None, now: flo
     chosen = (
         waiting_in(state, room) if names is None else [ticket_of(state, room.room, n) for n in dict.fromkeys(names)]
     )
-    changed = [t for t in chosen if t.session is None and (t.state is TicketState.WAITING or not admitted)]
+    changed = [t for t in chosen if t.session is None and (_waits_for_host(t) or not admitted)]
     for ticket in changed:
         if admitted:
-            _admit(state, ticket, now)
+            admit(state, ticket, now)
         else:
             end(state, ticket, TicketState.REFUSED)
     return [ticket.ticket for ticket in changed]
 
 
-def _admit(state: State, ticket: TicketRecord, now: float) -> None:
+def _waits_for_host(ticket: TicketRecord) -> bool:
+    return ticket.state is TicketState.WAITING and not ticket.queue
+
+
+def admit(state: State, ticket: TicketRecord, now: float) -> None:
+    """The ticket may make a session."""
     ticket.state = TicketState.ADMITTED
     ticket.deadline = now + state.settings.admitted_for_s
     ticket.give_up_at = max(ticket.give_up_at, ticket.deadline)
@@ -145,6 +166,7 @@ def end(state: State, ticket: TicketRecord, how: TicketState) -> None:
     """The ticket is over, for one reason."""
     ticket.state = how
     del state.tickets[ticket.ticket]
+    leave_queue(state, ticket)
     if (room := state.rooms.get(ticket.room)) is not None:
         room.tickets.remove(ticket.ticket)
     state.remember_ticket_end(ticket.ticket, how)
@@ -156,7 +178,7 @@ def end(state: State, ticket: TicketRecord, how: TicketState) -> None:
 def open_doors(state: State, room: RoomRecord, now: float) -> None:
     """The waiting room is abolished: who waits may come in."""
     for ticket in waiting_in(state, room):
-        _admit(state, ticket, now)
+        admit(state, ticket, now)
 
 
 def send_all_away(state: State, room: RoomRecord) -> None:
@@ -207,5 +229,7 @@ def restore(state: State, tickets: Iterable[TicketRecord], now: float) -> None:
         ticket.session = None
         ticket.give_up_at = now + state.settings.waiting_limit_s
         ticket.deadline = now + max(state.settings.waiting_patience_s, state.settings.admitted_for_s)
+        ticket.since = now
         state.tickets[ticket.ticket] = ticket
         room.tickets.append(ticket.ticket)
+        enter_queue(state, ticket)

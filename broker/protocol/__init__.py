@@ -145,6 +145,7 @@ from broker.protocol.moderation import (
 from broker.protocol.regions import Move, MoveList, Network, NetworkList, Region, RegionList, Spread
 from broker.protocol.rooms import (
     MAX_TOKEN_TTL_S,
+    LatencyCap,
     MaxParticipants,
     Metadata,
     Participant,
@@ -210,6 +211,7 @@ from broker.protocol.waiting import (
     WaitingList,
     WaitingQuery,
     WaitingTicket,
+    WaitsFor,
 )
 
 __all__ = [
@@ -284,6 +286,7 @@ __all__ = [
     "Input",
     "JoinGrant",
     "JoinRequest",
+    "LatencyCap",
     "MaxParticipants",
     "Message",
     "Metadata",
@@ -389,6 +392,7 @@ __all__ = [
     "WaitingList",
     "WaitingQuery",
     "WaitingTicket",
+    "WaitsFor",
     "Wanted",
     "Welcome",
     "WorldParticipant",

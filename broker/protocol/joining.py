@@ -68,6 +68,8 @@ class JoinRequest(Message, frozen=True):
     codecs: Annotated[list[VideoCapability], Meta(max_length=16)] = []
     """In any order: H.264 is preferred to VP8. Empty means H.264 constrained baseline."""
     viewport: Viewport = Viewport()
+    wait_when_full: bool = False
+    """Where there is no place: wait for one with a ticket (202) instead of being refused."""
 
 
 class SessionPatch(Message, frozen=True):

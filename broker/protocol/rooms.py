@@ -35,6 +35,16 @@ RoleLimits = Annotated[dict[Role, Annotated[int, Meta(ge=0, le=100_000)]], Meta(
 Audience = Annotated[int, Meta(ge=0, le=100_000)]
 
 
+class LatencyCap(Message, frozen=True):
+    """How long the round trip from client to renderer may be for one who has waited so long."""
+
+    rtt_ms: Annotated[float, Meta(gt=0, le=60_000)]
+    after_s: Annotated[float, Meta(ge=0, le=3600)] = 0.0
+
+
+LatencyCaps = Annotated[list[LatencyCap], Meta(max_length=8)]
+
+
 class RoomPatch(Message, frozen=True):
     """Body of `PATCH /v1/rooms/{room}`; absent keys stay as they are. Mode and scene are fixed at creation."""
 
@@ -56,6 +66,9 @@ class RoomPatch(Message, frozen=True):
     """Then the room closes; null: it does not close by the clock."""
     expected_audience: Audience | UnsetType = UNSET
     """How many are expected when it opens; machines for them are wanted in time."""
+    latency_caps: LatencyCaps | UnsetType = UNSET
+    """Newcomers are placed no farther than the cap for their time of waiting; before the first one nobody is placed,
+    after the last one everybody within it. None: as near as there is a place."""
 
 
 class RoomSettings(RoomPatch, frozen=True):
@@ -93,6 +106,7 @@ class Room(Message, frozen=True):
     open_at: str | None = None
     close_at: str | None = None
     expected_audience: int = 0
+    latency_caps: LatencyCaps = []
 
 
 class RoomList(Message, frozen=True):

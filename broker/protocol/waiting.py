@@ -26,8 +26,17 @@ class TicketState(StrEnum):
     ROOM_CLOSED = "room_closed"
 
 
+class WaitsFor(StrEnum):
+    """What a ticket waits for."""
+
+    HOST = "host"
+    """To be let in."""
+    CAPACITY = "capacity"
+    """A place in the room or the farm, which is given in the order of coming."""
+
+
 class WaitingTicket(Message, frozen=True):
-    """A place in the waiting room: answer (202) of a join, and of each poll.
+    """A place in the waiting room, or in the queue where all is full: answer (202) of a join, and of each poll.
 
     GET `poll_url` with `token` as the bearer until `state` is no longer `waiting`; when it is `admitted`, POST the body
     of the join to `poll_url` + `/join`. A ticket that is not polled for `poll_within_s` expires.
@@ -45,6 +54,9 @@ class WaitingTicket(Message, frozen=True):
     poll_within_s: float
     token: str | UnsetType = UNSET
     """In the answer of the join only."""
+    waits_for: WaitsFor = WaitsFor.HOST
+    estimated_wait_s: float | None = None
+    """For a place: until it is one's turn, at the pace of the last ones; absent before there is a pace."""
 
 
 class TicketQuery(Message, frozen=True):
@@ -68,6 +80,7 @@ class WaitingEntry(Message, frozen=True):
     state: TicketState
     asked_at: str
     position: int | None
+    waits_for: WaitsFor = WaitsFor.HOST
 
 
 class WaitingList(Message, frozen=True):

@@ -87,7 +87,7 @@ class Refused(Exception):
 
 
 class MustWait(Exception):
-    """The room has a waiting room: `wait_for_entry` goes on with `ticket`."""
+    """The room has a waiting room, or there is no place yet: `wait_for_entry` goes on with `ticket`."""
 
     def __init__(self, ticket: WaitingTicket) -> None:
         super().__init__(f"waiting before room {ticket.room}, at place {ticket.position}")
@@ -232,8 +232,11 @@ class BrokerClient:
         return await self._call("GET", "/v1/probe-targets", ProbeTargetList)
 
     async def join(self, room: str, request: JoinRequest, token: str = "") -> JoinGrant:
-        """Join a room, with a token or as a guest. Raises `Refused`, and `MustWait` where it has a waiting room."""
-        status, answer = await self._send("POST", f"/v1/rooms/{room}/join", request, token)
+        """Join a room, with a token or as a guest. Raises `Refused`, and `MustWait` where one has to."""
+        return await self._come_in(f"/v1/rooms/{room}/join", request, token)
+
+    async def _come_in(self, path: str, request: JoinRequest, token: str) -> JoinGrant:
+        status, answer = await self._send("POST", path, request, token)
         if status == HTTPStatus.ACCEPTED:
             raise MustWait(msgspec.json.decode(answer, type=WaitingTicket))
         return msgspec.json.decode(answer, type=JoinGrant)
@@ -251,13 +254,17 @@ class BrokerClient:
         """
         loop = asyncio.get_running_loop()
         ends = loop.time() + limit_s
-        while ticket.state is TicketState.WAITING and (left_s := ends - loop.time()) > 0:
-            ticket = await self.poll(ticket, left_s)
-        if ticket.state is TicketState.WAITING:
-            await self.leave_queue(ticket)
-        if ticket.state is not TicketState.ADMITTED:
-            raise NotAdmitted(ticket.state)
-        return await self._call("POST", ticket.poll_url + "/join", JoinGrant, request, ticket.token or "")
+        while True:
+            while ticket.state is TicketState.WAITING and (left_s := ends - loop.time()) > 0:
+                ticket = await self.poll(ticket, left_s)
+            if ticket.state is TicketState.WAITING:
+                await self.leave_queue(ticket)
+            if ticket.state is not TicketState.ADMITTED:
+                raise NotAdmitted(ticket.state)
+            try:
+                return await self._come_in(f"{ticket.poll_url}/join", request, ticket.token or "")
+            except MustWait as again:
+                ticket = structs.replace(again.ticket, token=ticket.token)
 
     async def leave_queue(self, ticket: WaitingTicket) -> None:
         """Wait no longer. Raises `Refused`."""

@@ -5,7 +5,17 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from broker.protocol import JoinRequest, RoomCreate, RoomPatch, RoomQuery, TicketState
+from broker.protocol import (
+    JoinRequest,
+    LatencyCap,
+    Mode,
+    Probe,
+    RoomCreate,
+    RoomPatch,
+    RoomQuery,
+    TicketState,
+    WaitsFor,
+)
 from client_demo.headless.api import BrokerClient, MustWait, NotAdmitted, Refused
 from tests.support.broker_server import API_KEY, Api, running_broker
 from tests.support.redis_server import RedisServer
@@ -165,3 +175,69 @@ async def test_tickets_survive_a_restart_of_the_broker():
             assert (await client.poll(first)).state is TicketState.ADMITTED
     finally:
         server.close()
+
+
+# --- Queues for places ----------------------------------------------------------------------------------
+
+PATIENT_GUEST = JoinRequest(display_name="Gast", wait_when_full=True)
+
+
+@pytest.fixture
+async def full(api: Api, client: BrokerClient):
+    """A room with one place, which is taken: the session that has it."""
+    await client.create_room(RoomCreate(room="tiny", max_participants=1, open=True))
+    return await client.join("tiny", JoinRequest(display_name="Inside"))
+
+
+async def wait_for_place(client: BrokerClient, room: str = "tiny"):
+    with pytest.raises(MustWait) as caught:
+        await client.join(room, PATIENT_GUEST)
+    return caught.value.ticket
+
+
+async def test_who_wishes_waits_for_a_place_and_gets_it_when_it_is_free(client, full):
+    with pytest.raises(Refused):
+        await client.join("tiny", JoinRequest(display_name="Impatient"))
+    ticket, second = await wait_for_place(client), await wait_for_place(client)
+    assert [(t.waits_for, t.position) for t in (ticket, second)] == [(WaitsFor.CAPACITY, 1), (WaitsFor.CAPACITY, 2)]
+    entry = asyncio.create_task(client.wait_for_entry(ticket, PATIENT_GUEST, 30))
+    await client.leave(full)
+    grant = await entry
+    assert grant.room == "tiny"
+    assert (await client.poll(second)).position == 1
+    [shown] = await client.waiting("tiny")
+    assert (shown.ticket, shown.waits_for) == (second.ticket, WaitsFor.CAPACITY)
+
+
+async def test_an_admitted_one_whose_place_is_gone_keeps_the_turn(api, client, full):
+    ticket = await wait_for_place(client)
+    await client.leave(full)
+    async with asyncio.timeout(10):
+        while (await client.poll(ticket, wait_s=5)).state is not TicketState.ADMITTED:
+            pass
+    await client.create_room(RoomCreate(room="hall", mode=Mode.CONFERENCE, open=True))
+    await api.ok("POST", "/v1/edges/e1/drain", {"deadline_s": 60})
+    body = {"wait_when_full": True}
+    status, answer, _ = await api.call("POST", f"{ticket.poll_url}/join", body, token=ticket.token)
+    assert (status, answer["type"]) == (503, "urn:farstage:problem:no-edge"), "waiting does not help against that"
+    await api.ok("DELETE", "/v1/edges/e1/drain")
+    await api.ok("PATCH", "/v1/rooms/tiny", {"limits": {"visitor": 0}})
+    status, answer, _ = await api.call("POST", f"{ticket.poll_url}/join", body, token=ticket.token)
+    assert (status, answer["state"], answer["position"]) == (202, "waiting", 1)
+    await api.ok("PATCH", "/v1/rooms/tiny", {"limits": {}})
+    assert (await client.wait_for_entry(ticket, PATIENT_GUEST, 30)).room == "tiny"
+
+
+async def test_a_room_with_caps_takes_the_near_at_once_and_the_far_later(client):
+    caps = [LatencyCap(rtt_ms=50.0), LatencyCap(after_s=0.5, rtt_ms=500.0)]
+    room = await client.create_room(RoomCreate(room="near", open=True, latency_caps=caps))
+    assert room.latency_caps == caps
+    near, far = [Probe(edge="e1", rtt_ms=5.0)], [Probe(edge="e1", rtt_ms=90.0)]
+    await client.join("near", JoinRequest(display_name="Near", probes=near))
+    with pytest.raises(Refused) as refused:
+        await client.join("near", JoinRequest(display_name="Far", probes=far))
+    assert refused.value.problem.type.endswith(":too-far")
+    patient = JoinRequest(display_name="Far", probes=far, wait_when_full=True)
+    with pytest.raises(MustWait) as caught:
+        await client.join("near", patient)
+    assert (await client.wait_for_entry(caught.value.ticket, patient, 30)).room == "near"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from broker.core import waiting
+from broker.core import queues, waiting
 from broker.core.brain import Brain
 from broker.core.effects import (
     AgentKey,
@@ -18,7 +18,7 @@ from broker.core.effects import (
 from broker.core.refusals import Refusal
 from broker.core.sessions import Join
 from broker.core.state import CoreSettings, RoomRecord, SessionRecord, ViewRecord
-from broker.core.tickets import TicketRecord
+from broker.core.tickets import TicketRecord, Wish
 from broker.core.validation import validate_state
 from broker.protocol import (
     Codec,
@@ -203,15 +203,30 @@ class Farm:
         assert JoinPlaced(request.session) in effects
         return self.state.sessions[request.session]
 
-    def knock(self, room: str = "demo", role: Role = Role.VISITOR, token_id: str | None = None) -> TicketRecord:
-        """Ask to be let in; the ticket that stands for it."""
+    def _ticket(self, room: str, role: Role, token_id: str | None) -> TicketRecord:
         self._joins += 1
-        ticket = TicketRecord(
+        return TicketRecord(
             ticket=f"w{self._joins}", room=room, identity=f"i{self._joins}", display_name=f"Name {self._joins}",
             role=role, asked_at=f"2030-01-01T00:00:{self._joins:06}Z", token_id=token_id or f"t{self._joins}",
         )  # fmt: skip
+
+    def knock(self, room: str = "demo", role: Role = Role.VISITOR, token_id: str | None = None) -> TicketRecord:
+        """Ask to be let in; the ticket that stands for it."""
+        ticket = self._ticket(room, role, token_id)
         self.carry_out(self.brain.knock(ticket, self.now))
         return waiting.by_token(self.state, self.state.rooms[room], ticket.token_id) or ticket
+
+    def join_or_wait(self, room: str = "demo", probes: Sequence[Probe] = (), **more) -> SessionRecord | TicketRecord:
+        """Join, or where there is no place wait for one, as the API does for those who wish it."""
+        try:
+            return self.join(room, probes=probes, **more)
+        except Refusal as refusal:
+            if refusal.kind not in queues.CURABLE:
+                raise
+            ticket = self._ticket(room, more.get("role", Role.VISITOR), more.get("token_id"))
+            ticket.wish = Wish(probes=list(probes))
+            self.carry_out(self.brain.queue_up(ticket, refusal.kind, self.now))
+            return ticket
 
     def decide(self, room: str, tickets: Sequence[str] | None, *, admitted: bool) -> list[str]:
         """Admit or refuse; the tickets that changed."""

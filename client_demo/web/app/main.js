@@ -157,10 +157,11 @@ class VisitorPage {
   }
 
   /** @param {Progress} progress */
-  _showProgress({ phase, retryAtMs = 0, attempt = 0, problem, cause, position }) {
+  _showProgress({ phase, retryAtMs = 0, attempt = 0, problem, cause, position, estimatedWaitS }) {
     this._waiting = phase === 'waiting';
     if (phase !== 'waiting') return this._banner.show({ title: `state.${phase}` }, { veil: true });
     if (cause === 'door') return this._showDoor(position ?? 0);
+    if (cause === 'queue') return this._showQueue(position ?? 0, estimatedWaitS ?? null);
     if (problem?.type.endsWith(':room-not-open')) return this._showOpening(problem.retry_after_s ?? 0);
     const full = problem !== undefined && /:(room-full|role-full|farm-full)$/.test(problem.type);
     const detail = () => t(full ? 'state.waitingFullDetail' : 'state.waitingTransientDetail', {
@@ -178,6 +179,21 @@ class VisitorPage {
     this._banner.show({
       title: 'state.waitingDoor',
       detail: () => t(position > 1 ? 'state.waitingDoorDetail' : 'state.waitingDoorNext', { ahead: position - 1 }),
+      actions: [{ word: 'button.cancel', act: () => this._cancelJoin() }],
+    }, { veil: true });
+  }
+
+  /**
+   * @param {number} position
+   * @param {number | null} estimatedWaitS
+   */
+  _showQueue(position, estimatedWaitS) {
+    const ahead = () => t(position > 1 ? 'state.queueDetail' : 'state.queueNext', { ahead: position - 1 });
+    const minutes = Math.max(1, Math.round((estimatedWaitS ?? 0) / 60));
+    const estimate = () => estimatedWaitS === null ? '' : ` ${t(estimatedWaitS < 60 ? 'state.queueSoon' : 'state.queueEstimate', { minutes })}`;
+    this._banner.show({
+      title: 'state.waitingFull',
+      detail: () => ahead() + estimate(),
       actions: [{ word: 'button.cancel', act: () => this._cancelJoin() }],
     }, { veil: true });
   }

@@ -23,8 +23,10 @@ export { FarstageError, Session };
  * @property {'probing' | 'joining' | 'waiting'} phase
  * @property {number} [retryAtMs] `waiting`: when the next try is made, on the clock of `performance.now()`.
  * @property {number} [attempt] `waiting`: tries made so far.
- * @property {'full' | 'transient' | 'door'} [cause] `waiting`: no place free, no answer, or a host is to open the door.
- * @property {number | null} [position] `waiting` at the door: the place in the queue, 1 is next.
+ * @property {'full' | 'transient' | 'door' | 'queue'} [cause] `waiting`: no place free, no answer, a host is to open the
+ *   door, or one's turn has not come.
+ * @property {number | null} [position] `waiting` at the door or in a queue: the place in it, 1 is next.
+ * @property {number | null} [estimatedWaitS] `waiting` in a queue: until it is one's turn, where that can be told.
  * @property {Problem} [problem] `waiting`: what the broker said.
  */
 
@@ -40,8 +42,8 @@ export { FarstageError, Session };
  */
 
 /**
- * Probe the edges, ask the broker for a place and connect to the edge it chose. A full room or farm is waited for, as
- * often and as long as the broker says, but not for ever; before a waiting room one waits for the host.
+ * Probe the edges, ask the broker for a place and connect to the edge it chose. Where a room or the farm is full one
+ * waits for one's turn, before a waiting room for the host.
  *
  * @param {JoinOptions} options
  * @returns {Promise<Session>} A session in state `connecting`; it tells its further states by `state` events.
@@ -93,7 +95,7 @@ export async function resume(grant, { broker = location.origin, viewport, signal
  */
 function follower(broker, viewport) {
   return async function follow(to) {
-    const grant = await admission(broker, { ...to, viewport });
+    const grant = await admission(broker, { ...to, viewport, waitsWhenFull: false });
     const session = new Session(broker, grant, follow);
     await session.connectPatiently();
     return session;
@@ -102,7 +104,7 @@ function follower(broker, viewport) {
 
 /**
  * @param {string} broker
- * @param {JoinOptions} options
+ * @param {JoinOptions & {waitsWhenFull?: boolean}} options
  * @returns {Promise<JoinGrant>}
  */
 async function admission(broker, options) {
@@ -123,17 +125,22 @@ async function admission(broker, options) {
 
 /**
  * @param {string} broker
- * @param {JoinOptions} options
+ * @param {JoinOptions & {waitsWhenFull?: boolean}} options
  * @returns {Promise<JoinGrant>}
  */
-async function askForPlace(broker, { room, token, displayName, viewport, onProgress, signal }) {
+async function askForPlace(broker, { room, token, displayName, viewport, onProgress, signal, waitsWhenFull = true }) {
   onProgress?.({ phase: 'probing' });
   const probes = await probeEdges(broker, signal);
   onProgress?.({ phase: 'joining' });
   const codecs = videoCapabilities(RTCRtpReceiver.getCapabilities('video')?.codecs ?? []);
   /** @type {JoinRequest} */
-  const body = { display_name: displayName, probes, codecs, viewport };
+  const body = { display_name: displayName, probes, codecs, viewport, wait_when_full: waitsWhenFull };
   const answer = await requestJson(`${broker}/v1/rooms/${encodeURIComponent(room)}/join`, { method: 'POST', token, body, signal });
   if (!isTicket(answer)) return answer;
-  return waitForEntry(broker, answer, body, (position) => onProgress?.({ phase: 'waiting', cause: 'door', position }), signal);
+  return waitForEntry(broker, answer, body, (ticket) => onProgress?.({
+    phase: 'waiting',
+    cause: ticket.waits_for === 'host' ? 'door' : 'queue',
+    position: ticket.position,
+    estimatedWaitS: ticket.estimated_wait_s,
+  }), signal);
 }

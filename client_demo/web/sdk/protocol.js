@@ -38,6 +38,7 @@
  * @property {Probe[]} probes
  * @property {VideoCapability[]} codecs
  * @property {Viewport} viewport
+ * @property {boolean} [wait_when_full] Wait for one's turn instead of being refused.
  */
 /**
  * @typedef {object} JoinGrant A placed session.
@@ -61,10 +62,12 @@
  */
 
 /**
- * @typedef {object} WaitingTicket A place before the door of a room with a waiting room.
+ * @typedef {object} WaitingTicket A turn: before the door of a room with a waiting room, or for a place where all is full.
  * @property {string} ticket
  * @property {'waiting' | 'admitted' | 'joined' | 'refused' | 'expired' | 'left' | 'room_closed'} state
  * @property {number | null} position 1 is next.
+ * @property {'host' | 'capacity'} waits_for
+ * @property {number | null} estimated_wait_s Of a queue for a place, once its pace is known.
  * @property {string} poll_url
  * @property {string} [token] In the join's answer only.
  */

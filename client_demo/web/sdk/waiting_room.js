@@ -1,4 +1,4 @@
-/** The waiting room: who may not come straight in waits with a ticket until a host lets them in. */
+/** Waiting with a ticket: before the door of a room until a host lets one in, or for a place where all is full. */
 
 import { FarstageError, requestJson } from './problems.js';
 import { classify, delay } from './reconnect.js';
@@ -35,22 +35,25 @@ export function isTicket(answer) {
  * @param {string} broker
  * @param {WaitingTicket} ticket As the join answered it, with its token.
  * @param {JoinRequest} body The join's.
- * @param {(position: number | null) => void} onPosition Told the place in the queue, whenever it is heard.
+ * @param {(ticket: WaitingTicket) => void} onNews Told where the ticket stands, whenever it is heard.
  * @param {AbortSignal} [signal]
  * @returns {Promise<JoinGrant>}
  * @throws {FarstageError} when the wait ended otherwise.
  */
-export async function waitForEntry(broker, ticket, body, onPosition, signal) {
+export async function waitForEntry(broker, ticket, body, onNews, signal) {
   const url = new URL(ticket.poll_url, `${broker}/`).href;
   const token = ticket.token ?? null;
   try {
-    let now = ticket;
-    while (now.state === 'waiting') {
-      onPosition(now.position);
-      now = await poll(`${url}?wait_s=${POLL_S}`, token, signal);
+    for (let now = ticket; ;) {
+      while (now.state === 'waiting') {
+        onNews(now);
+        now = await poll(`${url}?wait_s=${POLL_S}`, token, signal);
+      }
+      if (now.state !== 'admitted') throw notAdmitted(now.state);
+      const answer = await requestJson(`${url}/join`, { method: 'POST', token, body, signal });
+      if (!isTicket(answer)) return answer;
+      now = answer;
     }
-    if (now.state !== 'admitted') throw notAdmitted(now.state);
-    return await requestJson(`${url}/join`, { method: 'POST', token, body, signal });
   } catch (error) {
     if (signal?.aborted) void requestJson(url, { method: 'DELETE', token }).catch(() => {});
     throw error;
