@@ -17,7 +17,7 @@ from broker.protocol import (
     TokenRequest,
     ViewerConnected,
 )
-from client_demo.headless.api import BrokerClient, Refused
+from client_demo.headless.api import BrokerClient, MustWait, Refused
 from tests.support.broker_server import API_KEY, Agent, Api, running_broker
 from tests.support.redis_server import RedisServer
 
@@ -116,6 +116,25 @@ async def test_a_participant_is_moved_with_the_token_the_edge_hands_on(api: Api,
         with pytest.raises(Refused) as caught:
             await client.join("other", JoinRequest(), event.token)
         assert caught.value.problem.type.endswith("token-replayed")
+
+
+async def test_who_is_moved_while_the_farm_is_full_waits_for_a_place_and_stays_meanwhile(api: Api) -> None:
+    await api.node(units=20.0)
+    edge = await api.edge(max_viewers=2)
+    for room in ("demo", "other"):
+        await api.ok("POST", "/v1/rooms", {"room": room})
+    session, filler = await live(api, edge), await api.join()
+    async with BrokerClient(api.base, API_KEY) as client:
+        await client.move("demo", session["participant"], "other")
+        token = (await edge.expect(TellViewers)).event.token
+        with pytest.raises(MustWait) as caught:
+            await client.join("other", JoinRequest(wait_when_full=True), token)
+        assert {entry.session for entry in await client.sessions()} == {session["session"], filler["session"]}
+        await api.ok("DELETE", f"/v1/sessions/{filler['session']}")
+        grant = await client.wait_for_entry(caught.value.ticket, JoinRequest(), 10)
+        assert grant.room == "other"
+        assert [entry.session for entry in await client.sessions()] == [grant.session]
+        assert api.controller.brain.state.tickets == {}
 
 
 async def test_moves_that_cannot_be_are_refused_by_name(api: Api, edge: Agent) -> None:
