@@ -80,6 +80,10 @@ class Session:
     """What the engine's counters stood at."""
     fresh: bool = False
     """Whether the viewer counts its input from zero and no source has been told."""
+    hears: bool = False
+    """Whether its control channel is open."""
+    unheard: list[bytes] = field(default_factory=list)
+    """What the broker has for it while the channel is not open yet; on a slow line that takes a second."""
     held_messages: list[bytes] = field(default_factory=list)
     held_input: bytes | None = None
     audio_timestamp: int = 0

@@ -49,7 +49,8 @@ _log = structlog.get_logger(__name__)
 MAX_VOICE_FRAME_BYTES = 1500
 """An Opus frame has at most 1,275 bytes (RFC 6716, section 3.2.1)."""
 MAX_HELD_MESSAGES = 16
-"""Messages of a viewer that wait while its stream has no source; of input only the latest is kept."""
+"""Messages of a viewer that wait while its stream has no source, of input only the latest; and messages for a viewer
+that wait for its channel to open."""
 TOLD_AFTER_REFUSED_MESSAGES = 50
 """A viewer that sends as many malformed or excess messages within a second is told so, once, and logged."""
 PUBLISHER_STALLED_S = 2.0
@@ -178,11 +179,15 @@ class StreamHub:
         self.relay.put(put, stream.description if stream is not None else None)
 
     def tell_viewers(self, tell: TellViewers) -> None:
-        """Hand an event from the broker to viewers of a room, in one call to the engine."""
+        """Hand an event from the broker to viewers of a room, in one call to the engine; to some when they can hear."""
         named = self._sessions if tell.sessions is None else [s for s in tell.sessions if s in self._sessions]
         members = [name for name in named if _is_addressed(self._sessions[name], tell)]
-        if members:
-            self.engine.send_message(members, DATA_CHANNEL_CONTROL, protocol.encode(tell.event))
+        data = protocol.encode(tell.event)
+        for entry in [self._sessions[name] for name in members if not self._sessions[name].hears]:
+            if len(entry.unheard) < MAX_HELD_MESSAGES:
+                entry.unheard.append(data)
+        if hearing := [name for name in members if self._sessions[name].hears]:
+            self.engine.send_message(hearing, DATA_CHANNEL_CONTROL, data)
 
     async def drop_session(self, drop: DropSession) -> None:
         """End a session's viewer, telling it why, and forget the session."""
@@ -381,6 +386,9 @@ class StreamHub:
             return
         if entry.put.state is SessionState.REPLACING:
             self._send_event(session, protocol.SourceState(state=entry.put.state))
+        unheard, entry.unheard, entry.hears = entry.unheard, [], True
+        for data in unheard:
+            self.engine.send_message([session], DATA_CHANNEL_CONTROL, data)
         entry.fresh = True
         owner = self._owner(entry.put.stream)
         if owner is not None:
@@ -472,6 +480,7 @@ class StreamHub:
             return
         entry.connected = False
         entry.fresh, entry.held_messages, entry.held_input = False, [], None
+        entry.hears, entry.unheard = False, []
         self._go_off_air(session)
         self._send_feedback(self._streams[entry.put.stream])
         if not entry.put.publishes:

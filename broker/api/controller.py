@@ -61,6 +61,8 @@ from broker.tokens import TokenAuthority, TokenVerifier
 log = structlog.get_logger("broker")
 
 RENEWALS_AT_ONCE = 64
+CLOCK_SET_S = 1.0
+"""By how much the clock on the wall must run ahead of or behind the monotonic one for schedules to be timed anew."""
 STORE_AWAY = -1
 """Instead of a fence: the store does not answer."""
 TRUNK_TOKEN_REUSED_S = 60.0
@@ -102,6 +104,7 @@ class Controller:
         self.brain = self._new_brain()
         self.now = now
         self.unix_now = unix_now
+        self._wall_ahead_s = unix_now() - now()
         self.store_ready = False
         self._told_store_ready: bool | None = None
         self.restored = False
@@ -507,7 +510,16 @@ class Controller:
     async def tick(self) -> None:
         """Let the core notice that time has passed."""
         if self.restored:
-            await self.step(lambda: self.brain.tick(self.now()))
+            await self.step(lambda: [*self._follow_wall_clock(), *self.brain.tick(self.now())])
+
+    def _follow_wall_clock(self) -> list[Effect]:
+        """Rooms open and close by the clock on the wall, also when that was set or the machine has slept."""
+        unix_now, now = self.unix_now(), self.now()
+        if abs(unix_now - now - self._wall_ahead_s) < CLOCK_SET_S:
+            return []
+        self._wall_ahead_s = unix_now - now
+        rooms = self.brain.state.rooms.values()
+        return self.brain.reschedule({r.room: in_core_time(r.schedule, unix_now, now) for r in rooms})
 
 
 def _order(effect: Claim | Release) -> ClaimOrder | ReleaseOrder:

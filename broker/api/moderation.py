@@ -1,6 +1,6 @@
 """Handlers of what is done to a whole room, and of moving participants between rooms."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import structlog
@@ -39,16 +39,22 @@ async def mute_all(request: web.Request) -> web.Response:
     """Mute, or unmute, everybody of some roles."""
     controller, room = request.app[CONTROLLER], request.match_info["room"]
     body = await read_body(request, MuteAll)
-    changed: list[int] = []
+    changed = await _count(controller, lambda: controller.brain.mute_all(room, body))
+    log.info("all muted", room=room, muted=body.muted, changed=changed)
+    return json_response(MutedParticipants(changed=changed))
 
-    def decide() -> list[Effect]:
-        effects, count = controller.brain.mute_all(room, body)
-        changed.append(count)
-        return effects
 
-    await controller.step(decide)
-    log.info("all muted", room=room, muted=body.muted, changed=changed[0])
-    return json_response(MutedParticipants(changed=changed[0]))
+async def _count(controller: Controller, decide: Callable[[], tuple[list[Effect], int]]) -> int:
+    """Carry a decision out; how many it concerned."""
+    counts: list[int] = []
+
+    def effects() -> list[Effect]:
+        decided, count = decide()
+        counts.append(count)
+        return decided
+
+    await controller.step(effects)
+    return counts[0]
 
 
 async def send_data(request: web.Request) -> web.Response:
@@ -62,16 +68,10 @@ async def send_data(request: web.Request) -> web.Response:
         raise ApiError("too-many-requests", 429, "Too much data for this room", retry_after_s=wait_s)
     sender = _sender(controller, principal_of(request))
     data = RoomData(topic=body.topic, value=body.value, binary=body.binary, sender=sender)
-    reached: list[int] = []
-
-    def decide() -> list[Effect]:
-        effects, count = controller.brain.send_data(room, data, _given(body.to), _given(body.roles))
-        reached.append(count)
-        return effects
-
-    await controller.step(decide)
-    log.info("data sent", room=room, topic=body.topic, participants=reached[0])
-    return json_response(DataSent(participants=reached[0]))
+    to, roles = _given(body.to), _given(body.roles)
+    reached = await _count(controller, lambda: controller.brain.send_data(room, data, to, roles))
+    log.info("data sent", room=room, topic=body.topic, participants=reached)
+    return json_response(DataSent(participants=reached))
 
 
 def require_fit_to_send(body: DataMessage) -> None:

@@ -20,8 +20,6 @@ from broker.core.state import RoomRecord, State
 from broker.protocol import (
     AUDIENCE_JOIN,
     AUDIENCE_PUBLISH,
-    MAX_TOKEN_TTL_S,
-    EndReason,
     ParticipantPatch,
     Role,
     RoomCreate,
@@ -129,8 +127,9 @@ async def create_token(request: web.Request) -> web.Response:
         publishing.require_stage(room)
     unix_now = controller.unix_now()
     role = Role.SPEAKER if body.publish and body.role is not Role.HOST else body.role
+    audience = AUDIENCE_PUBLISH if body.publish else AUDIENCE_JOIN
     token = controller.authority.mint(
-        AUDIENCE_PUBLISH if body.publish else AUDIENCE_JOIN,
+        audience,
         body.identity,
         body.ttl_s,
         unix_now,
@@ -141,7 +140,9 @@ async def create_token(request: web.Request) -> web.Response:
     public_url = controller.settings.public_url.rstrip("/")
     endpoint = f"{public_url}/v1/rooms/{room.room}/whip"
     link = endpoint if body.publish else f"{public_url}/?room={room.room}#token={token}"
-    return json_response(TokenGrant(token=token, link=link, expires_at=rfc3339(unix_now + body.ttl_s)), 201)
+    token_id = controller.verifier.verify(token, audience, unix_now).jti
+    expires_at = rfc3339(unix_now + body.ttl_s)
+    return json_response(TokenGrant(token=token, token_id=token_id, link=link, expires_at=expires_at), 201)
 
 
 async def patch_participant(request: web.Request) -> web.Response:
@@ -151,16 +152,3 @@ async def patch_participant(request: web.Request) -> web.Response:
     body = await read_body(request, ParticipantPatch)
     await controller.step(lambda: controller.brain.patch_participant(room, name, body))
     return json_response(show_participant(controller.brain.state, controller.brain.participant(room, name)))
-
-
-async def remove_participant(request: web.Request) -> web.Response:
-    """End a participant's session and revoke their tokens."""
-    controller = request.app[CONTROLLER]
-    room, name = request.match_info["room"], request.match_info["participant"]
-    session = controller.brain.participant(room, name)
-    unix_now = controller.unix_now()
-    until = unix_now + max(controller.settings.session_token_ttl_s, MAX_TOKEN_TTL_S if session.publishes else 0.0)
-    for token_id in filter(None, (session.session, session.token_id)):
-        await controller.use_store(lambda name=token_id: controller.store.revoke(name, until, unix_now))  # type: ignore[misc]
-    await controller.step(lambda: controller.brain.end_session(session.session, EndReason.REMOVED))
-    return web.Response(status=204)

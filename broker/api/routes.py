@@ -17,6 +17,7 @@ from broker.api import (
     moderation,
     offers,
     regions,
+    revocation,
     rooms,
     sessions,
     template_routes,
@@ -131,6 +132,11 @@ ROUTES: tuple[Route, ...] = (
         scope=protocol.Scope.TOKENS_WRITE,
     ),
     Route(
+        method="DELETE", path="/v1/rooms/{room}/tokens/{token}", handler=revocation.revoke_token, tag="rooms",
+        access=Access.OPERATOR, summary="Withdraw a join or publish token, and end the session it was used for",
+        status=204, statuses=(404, 503), scope=protocol.Scope.TOKENS_WRITE,
+    ),
+    Route(
         method="GET", path="/v1/rooms/{room}/participants", handler=lists.list_participants, tag="participants",
         access=Access.MODERATOR, summary="List participants", answer=protocol.ParticipantList,
         query=protocol.ParticipantQuery, statuses=(404,), scope=protocol.Scope.PARTICIPANTS_READ,
@@ -142,7 +148,7 @@ ROUTES: tuple[Route, ...] = (
         scope=protocol.Scope.PARTICIPANTS_WRITE,
     ),
     Route(
-        method="DELETE", path="/v1/rooms/{room}/participants/{participant}", handler=rooms.remove_participant,
+        method="DELETE", path="/v1/rooms/{room}/participants/{participant}", handler=revocation.remove_participant,
         tag="participants", access=Access.MODERATOR, summary="Remove a participant and revoke their tokens",
         status=204, statuses=(404, 503),
         scope=protocol.Scope.PARTICIPANTS_WRITE,

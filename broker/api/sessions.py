@@ -6,7 +6,14 @@ from dataclasses import dataclass
 import structlog
 from aiohttp import web
 
-from broker.api.auth import bearer_token, refuse, require_session, require_session_or_operator, verify_for_room
+from broker.api.auth import (
+    bearer_token,
+    is_revoked,
+    refuse,
+    require_session,
+    require_session_or_operator,
+    verify_for_room,
+)
 from broker.api.bodies import json_response, read_body
 from broker.api.client_address import address_of, network_of
 from broker.api.controller import Controller
@@ -143,7 +150,19 @@ async def place(controller: Controller, request: Join, who: Identity) -> str:
             await controller.use_store(lambda: controller.store.restore_token(token_id))
         raise
     controller.metrics.placements.labels("placed").inc()
+    await _require_still_good(controller, who)
     return request.session
+
+
+async def _require_still_good(controller: Controller, who: Identity) -> None:
+    """End what was just placed if its token was withdrawn meanwhile. Raises `ApiError`.
+
+    Whoever withdraws tells the store first and ends what is there then, so one of the two sees the other.
+    """
+    token_id = who.token_id
+    if token_id is not None and await is_revoked(controller, token_id):
+        await controller.step(lambda: controller.brain.revoke(token_id))
+        raise refuse(controller, TokenRefusal.REVOKED)
 
 
 async def _spend(controller: Controller, who: Identity) -> None:

@@ -4,7 +4,7 @@ It does no I/O and reads no clock. One event at a time: the shell serialises cal
 answering each `Claim`, before the next event. A method that raises `Refusal` has changed nothing.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from broker.core import (
     fleet,
@@ -15,6 +15,7 @@ from broker.core import (
     publishing,
     queues,
     revision,
+    revocation,
     rooms,
     sessions,
     starts,
@@ -77,6 +78,12 @@ class Brain:
     def patch_room(self, room: str, changes: RoomPatch, now: float, schedule: Schedule | None = None) -> list[Effect]:
         """Change a room; `schedule` is the new one, if it changes. Raises `Refusal`."""
         rooms.patch(self.state, room, changes, schedule, now)
+        return self._effects()
+
+    def reschedule(self, schedules: Mapping[str, Schedule]) -> list[Effect]:
+        """The clock on the wall was set: these are the same times in seconds of `now`."""
+        for name, schedule in schedules.items():
+            self.state.room(name).schedule = schedule
         return self._effects()
 
     def close_room(self, room: str) -> list[Effect]:
@@ -159,6 +166,11 @@ class Brain:
     def patch_participant(self, room: str, participant: str, changes: ParticipantPatch) -> list[Effect]:
         """Change a participant. Raises `Refusal`."""
         rooms.patch_participant(self.state, room, participant, changes)
+        return self._effects()
+
+    def revoke(self, token_id: str) -> list[Effect]:
+        """A join or publish token is withdrawn: whoever came with it goes."""
+        revocation.revoke(self.state, token_id)
         return self._effects()
 
     def participant(self, room: str, participant: str) -> SessionRecord:

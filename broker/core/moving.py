@@ -60,12 +60,23 @@ def expected(state: State, room: RoomRecord, token_id: str | None) -> MoveRecord
     return move if move is not None and move.to == room.room else None
 
 
+def inherit(state: State, session: SessionRecord, move: MoveRecord) -> None:
+    """Make the new session what the old one was: as silent, and withdrawn with the same token."""
+    session.moved_from = move.session
+    if (former := state.sessions.get(move.session)) is not None:
+        session.muted, session.token_id = former.muted, former.token_id
+
+
+def given_up(state: State, session: SessionRecord) -> None:
+    """Who has left, or was removed, is not on the way any more."""
+    _forget(state, [move for move in state.moves.values() if move.session == session.session])
+
+
 def arrived(state: State, session: SessionRecord) -> None:
     """The session is placed; if its participant was moved here, the one they had before ends."""
     former, session.moved_from = session.moved_from, None
     if former is None:
         return
-    _forget(state, [move for move in state.moves.values() if move.session == former])
     if former in state.sessions:
         sessions.end(state, state.sessions[former], EndReason.MOVED)
 

@@ -89,8 +89,7 @@ def join(state: State, request: Join, now: float) -> None:
     if not passes and (ticket is None or not ticket.queue):
         queues.require_turn(state, room, _need(room, view))
     if move is not None:
-        session.moved_from = move.session
-        session.muted = move.session in state.sessions and state.sessions[move.session].muted
+        moving.inherit(state, session, move)
     if ticket is not None:
         ticket.session = session.session
     if plan.is_new:
@@ -437,6 +436,7 @@ def end(state: State, session: SessionRecord, reason: EndReason) -> None:
     if session.edge is not None:
         state.emit(Send(views.edge_key(session.edge), DropSession(session=session.session, reason=reason)))
     session.state = SessionState.ENDED
+    moving.given_up(state, session)
     views.drop_participant(state, state.rooms[session.room], session)
     _remove(state, session)
     state.remember_end(session.session, reason)

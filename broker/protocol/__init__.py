@@ -187,6 +187,7 @@ from broker.protocol.rooms import (
     RoomPatch,
     RoomSettings,
     TokenGrant,
+    TokenId,
     TokenRequest,
 )
 from broker.protocol.scaling import Scaling, Wanted
@@ -438,6 +439,7 @@ __all__ = [
     "TicketQuery",
     "TicketState",
     "TokenGrant",
+    "TokenId",
     "TokenRequest",
     "TrunkTarget",
     "Uint32",

@@ -131,11 +131,16 @@ class TokenRequest(Message, frozen=True):
     """A token to publish the stage's picture and sound with (WHIP) instead of joining; who bears it is a speaker."""
 
 
+TokenId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$(?!\n)")]
+
+
 class TokenGrant(Message, frozen=True):
     """A join token (JWT, single use) and a link that carries it; or a publish token, good until it expires, and the
     WHIP endpoint that takes it as a bearer."""
 
     token: str
+    token_id: TokenId
+    """Names the token where it is revoked."""
     link: str
     expires_at: str
 

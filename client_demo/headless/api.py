@@ -223,6 +223,10 @@ class BrokerClient:
         """A join token for somebody. Raises `Refused`."""
         return await self._call("POST", f"/v1/rooms/{room}/tokens", TokenGrant, body=request, token=self._api_key)
 
+    async def revoke_token(self, room: str, token_id: str) -> None:
+        """Withdraw a join or publish token and end the session it was used for. Raises `Refused`."""
+        await self._request("DELETE", f"/v1/rooms/{room}/tokens/{token_id}", None, self._api_key)
+
     async def create_api_key(self, wish: ApiKeyCreate) -> ApiKeyGrant:
         """Make an API key; the grant holds its secret, this once. Raises `Refused`."""
         return await self._call("POST", "/v1/api-keys", ApiKeyGrant, body=wish, token=self._api_key)

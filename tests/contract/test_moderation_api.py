@@ -14,9 +14,10 @@ from broker.protocol import (
     Role,
     RoomData,
     TellViewers,
+    TokenRequest,
     ViewerConnected,
 )
-from client_demo.headless.api import BrokerClient, Refused
+from client_demo.headless.api import BrokerClient, MustWait, Refused
 from tests.support.broker_server import API_KEY, Agent, Api, running_broker
 from tests.support.redis_server import RedisServer
 
@@ -117,6 +118,25 @@ async def test_a_participant_is_moved_with_the_token_the_edge_hands_on(api: Api,
         assert caught.value.problem.type.endswith("token-replayed")
 
 
+async def test_who_is_moved_while_the_farm_is_full_waits_for_a_place_and_stays_meanwhile(api: Api) -> None:
+    await api.node(units=20.0)
+    edge = await api.edge(max_viewers=2)
+    for room in ("demo", "other"):
+        await api.ok("POST", "/v1/rooms", {"room": room})
+    session, filler = await live(api, edge), await api.join()
+    async with BrokerClient(api.base, API_KEY) as client:
+        await client.move("demo", session["participant"], "other")
+        token = (await edge.expect(TellViewers)).event.token
+        with pytest.raises(MustWait) as caught:
+            await client.join("other", JoinRequest(wait_when_full=True), token)
+        assert {entry.session for entry in await client.sessions()} == {session["session"], filler["session"]}
+        await api.ok("DELETE", f"/v1/sessions/{filler['session']}")
+        grant = await client.wait_for_entry(caught.value.ticket, JoinRequest(), 10)
+        assert grant.room == "other"
+        assert [entry.session for entry in await client.sessions()] == [grant.session]
+        assert api.controller.brain.state.tickets == {}
+
+
 async def test_moves_that_cannot_be_are_refused_by_name(api: Api, edge: Agent) -> None:
     session = await live(api, edge)
     path = f"/v1/rooms/demo/participants/{session['participant']}/move"
@@ -129,6 +149,63 @@ async def test_moves_that_cannot_be_are_refused_by_name(api: Api, edge: Agent) -
     assert await api.problem("POST", nobody, {"to": "other"}) == (404, "participant-unknown")
     key = await api.ok("POST", "/v1/api-keys", {"name": "d", "scopes": ["participants:write"], "room_prefix": "demo"})
     assert await api.problem("POST", path, {"to": "other"}, token=key["secret"]) == (403, "room-not-allowed")
+
+
+async def test_a_withdrawn_token_ends_its_session_and_lets_nobody_in(api: Api, edge: Agent) -> None:
+    async with BrokerClient(api.base, API_KEY) as client:
+        used, unused = [
+            await client.mint_token("demo", TokenRequest(identity="ada", display_name="Ada")) for _ in range(2)
+        ]
+        grant = await client.join("demo", JoinRequest(), used.token)
+        for token in (used, unused, used):
+            await client.revoke_token("demo", token.token_id)
+        await edge.expect(DropSession, session=grant.session, reason=EndReason.TOKEN_REVOKED)
+        for token in (used, unused):
+            assert (await api.problem("POST", "/v1/rooms/demo/join", {}, token=token.token)) == (403, "token-revoked")
+        resume = f"/v1/sessions/{grant.session}/resume"
+        assert await api.problem("POST", resume, {}, token=grant.session_token) == (403, "token-revoked")
+        assert await client.participants("demo") == []
+
+
+async def test_a_token_withdrawn_while_it_is_being_used_leaves_no_session(
+    api: Api, edge: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, brain = api.controller.store, api.controller.brain
+    grant = await api.ok("POST", "/v1/rooms/demo/tokens", {"identity": "ada", "display_name": "Ada"})
+    spend = store.use_token
+
+    async def spend_while_it_is_withdrawn(*arguments) -> bool:
+        is_spent = await spend(*arguments)
+        await api.ok("DELETE", f"/v1/rooms/demo/tokens/{grant['token_id']}")
+        return is_spent
+
+    monkeypatch.setattr(store, "use_token", spend_while_it_is_withdrawn)
+    assert await api.problem("POST", "/v1/rooms/demo/join", {}, token=grant["token"]) == (403, "token-revoked")
+    assert brain.state.sessions == {}
+
+
+async def test_who_is_removed_on_the_way_does_not_arrive(api: Api, edge: Agent) -> None:
+    session = await live(api, edge)
+    path = f"/v1/rooms/demo/participants/{session['participant']}"
+    await api.ok("POST", path + "/move", {"to": "other"})
+    token = (await edge.expect(TellViewers)).event.token
+    await api.ok("DELETE", path)
+    assert await api.problem("POST", "/v1/rooms/other/join", {}, token=token) == (403, "token-revoked")
+
+
+async def test_only_a_key_for_tokens_of_the_room_withdraws_them(api: Api, edge: Agent) -> None:
+    wish = {"name": "d", "scopes": ["rooms:write"]}
+    without_scope = (await api.ok("POST", "/v1/api-keys", wish))["secret"]
+    elsewhere = (await api.ok("POST", "/v1/api-keys", {**wish, "scopes": ["tokens:write"], "room_prefix": "x"}))[
+        "secret"
+    ]
+    path = "/v1/rooms/demo/tokens/abc"
+    assert await api.problem("DELETE", path, token=without_scope) == (403, "scope-missing")
+    assert await api.problem("DELETE", path, token=elsewhere) == (403, "room-not-allowed")
+    host = await api.join(role="host")
+    assert (await api.problem("DELETE", path, token=host["session_token"]))[0] == 401
+    assert await api.problem("DELETE", "/v1/rooms/demo/tokens/a%20b") == (400, "malformed")
+    assert await api.problem("DELETE", "/v1/rooms/none/tokens/abc") == (404, "room-unknown")
 
 
 @pytest.mark.redis

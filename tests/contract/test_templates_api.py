@@ -98,6 +98,17 @@ async def test_who_comes_too_early_is_told_the_time_and_a_host_is_not(api: Api) 
         await api.join()
 
 
+async def test_schedules_follow_the_clock_when_it_is_set(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    await api.ok("POST", "/v1/rooms", {"room": "demo", "close_at": in_s(3600)})
+    await api.ok("POST", "/v1/rooms", {"room": "later", "close_at": in_s(10_000)})
+    unix_now = api.controller.unix_now
+    monkeypatch.setattr(api.controller, "unix_now", lambda: unix_now() + 3601)
+    await api.controller.tick()
+    assert set(api.controller.brain.state.rooms) == {"later"}
+    schedule = api.controller.brain.state.rooms["later"].schedule
+    assert schedule.closes_at_s - api.controller.now() == pytest.approx(10_000 - 3601, abs=5)
+
+
 async def test_the_scaling_signal_shows_schedule_and_trend(api: Api) -> None:
     await api.edge(max_viewers=100)
     await api.ok("POST", "/v1/rooms", {"room": "demo", "open_at": in_s(300), "expected_audience": 150})

@@ -146,12 +146,15 @@ class BrokerMachine(RuleBasedStateMachine):
         return data.draw(st.sampled_from(sorted(things)))
 
     @precondition(lambda self: self.farm.state.sessions)
-    @rule(data=st.data(), what=st.sampled_from(["connect", "vanish", "leave", "resume", "remove"]))
+    @rule(data=st.data(), what=st.sampled_from(["connect", "vanish", "leave", "resume", "remove", "revoke"]))
     def session_event(self, data, what):
         session = self.farm.state.sessions[self.pick(data, self.farm.state.sessions)]
         edge = self.farm.state.edges.get(session.edge)
         if what == "remove":
             self.farm.carry_out(self.farm.brain.end_session(session.session, EndReason.REMOVED))
+        elif what == "revoke":
+            self.farm.carry_out(self.farm.brain.revoke(session.token_id))
+            assert not any(s.token_id == session.token_id for s in self.farm.state.sessions.values())
         elif what == "resume":
             with contextlib.suppress(Refusal):
                 self.farm.carry_out(self.farm.brain.resume(session.session, [], self.farm.now))

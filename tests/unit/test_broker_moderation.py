@@ -16,6 +16,7 @@ from broker.protocol import (
     RoomData,
     RoomPatch,
     TellViewers,
+    TicketState,
     ViewerGone,
 )
 from tests.support.broker_farm import Farm, edge_key, node_key
@@ -175,11 +176,23 @@ def test_the_target_may_close_and_the_mover_may_leave_on_the_way(farm):
     move(farm, session)
     move(farm, other, token_id="m2")
     farm.say(edge_key(str(session.edge)), ViewerGone(session=session.session, reason=EndReason.LEFT))
-    arrived = farm.join("other", token_id="m1")
-    assert not arrived.muted
+    assert set(farm.state.moves) == {"m2"}, "no place is kept for one who has left"
     farm.carry_out(farm.brain.close_room("other"))
     assert farm.state.moves == {}
     assert other.session in farm.state.sessions
+
+
+def test_a_withdrawn_token_ends_what_came_of_it_wherever_that_is(farm):
+    farm.room("waiting", waiting_room=True)
+    session, bystander = farm.join_live(token_id="invitation"), farm.join_live()
+    ticket = farm.knock("waiting", token_id="invitation")
+    move(farm, session)
+    arrived = farm.join("other", token_id="m1")
+    farm.carry_out(farm.brain.revoke("invitation"))
+    assert farm.ended == {session.session: EndReason.MOVED, arrived.session: EndReason.TOKEN_REVOKED}
+    assert farm.state.ended_tickets[ticket.ticket] is TicketState.REFUSED
+    assert set(farm.state.sessions) == {bystander.session}
+    farm.carry_out(farm.brain.revoke("invitation"))
 
 
 def test_a_kept_place_is_stored_and_kept_again_by_the_next_broker(farm):

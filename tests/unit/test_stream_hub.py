@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 
 from broker import protocol
-from broker.protocol import DropSession, EndReason, Mode, PutSession, Role, SessionState, ViewerConnected
+from broker.protocol import (
+    DropSession,
+    EndReason,
+    Mode,
+    PutSession,
+    Role,
+    SessionState,
+    TellViewers,
+    ViewerConnected,
+)
 from broker.protocol.report_batch import ReportBatch
 from edge.audience import PUBLISHED_PICTURES_PER_S
 from edge.engine import VIEWER_STATISTICS, MediaFrame, PublishedPicture
@@ -263,6 +272,45 @@ def test_dropped_session_is_told_why_and_freed(farm: Farm) -> None:
     assert farm.engine.messages == [("s1", protocol.Ended(reason=EndReason.REMOVED))]
     assert farm.engine.closed == ["s1"]
     assert farm.hub.session("s1") is None
+
+
+@pytest.mark.parametrize(
+    ("addressed", "reached"),
+    [
+        ({}, ["s1", "s2", "s3"]),
+        ({"roles": [Role.HOST, Role.SPEAKER]}, ["s2", "s3"]),
+        ({"sessions": ["s1", "s2", "gone"]}, ["s1", "s2"]),
+        ({"sessions": ["s1", "s2"], "roles": [Role.HOST]}, ["s2"]),
+        ({"sessions": []}, []),
+        ({"room": "another"}, []),
+    ],
+)
+def test_what_the_broker_has_told_reaches_those_it_is_for_and_no_publisher(farm: Farm, addressed, reached) -> None:
+    farm.put("s2", role=Role.HOST)
+    farm.put("s3", role=Role.SPEAKER)
+    farm.put("s4", role=Role.SPEAKER, publishes=True)
+    for session in ("s1", "s2", "s3", "s4"):
+        farm.hub.on_connected(session)
+        farm.hub.on_channel_open(session, "control")
+    event = protocol.RoomData(topic="news", value={"text": "\u4e09", "of": [1, None]}, sender="p-s2")
+    farm.hub.tell_viewers(TellViewers(**({"room": "r", "event": event} | addressed)))
+    assert farm.engine.messages == [(session, event) for session in reached]
+
+
+def test_what_is_told_before_a_viewers_channel_is_open_waits_for_it_within_bounds(farm: Farm) -> None:
+    farm.hub.on_connected("s1")
+    events = [protocol.RoomData(topic=f"n{number}", value=number) for number in range(MAX_HELD_MESSAGES + 2)]
+    for event in events:
+        farm.hub.tell_viewers(TellViewers(room="r", event=event))
+    assert farm.engine.messages == []
+    farm.hub.on_channel_open("s1", "control")
+    assert farm.engine.messages == [("s1", event) for event in events[:MAX_HELD_MESSAGES]]
+    farm.hub.tell_viewers(TellViewers(room="r", event=events[-1]))
+    assert farm.engine.messages[-1] == ("s1", events[-1])
+    farm.hub.on_gone("s1", EndReason.CONNECTION_LOST)
+    farm.hub.on_connected("s1")
+    farm.hub.tell_viewers(TellViewers(room="r", event=events[0]))
+    assert len(farm.engine.messages) == MAX_HELD_MESSAGES + 1
 
 
 def test_event_for_one_goes_to_one_and_only_within_the_stream(farm: Farm) -> None:
