@@ -14,9 +14,7 @@ from broker.core import publishing
 from broker.core.cascade import Seat, Standing, plan, reach
 from broker.core.effects import AgentKey, AgentKind, Claim, Release, Send, ViewMoved
 from broker.core.picture import Picture, fit, within_budget
-from broker.core.placement import PlacementRequest, usable_nodes_for
 from broker.core.pools import NodeOffer
-from broker.core.refusals import Refusal
 from broker.core.state import EdgeRecord, Holding, RoomRecord, SessionRecord, State, ViewRecord, edge_pool, node_pool
 from broker.protocol import (
     AgentState,
@@ -411,6 +409,13 @@ def move_room(state: State, room: RoomRecord, region: str | None = None) -> bool
     return True
 
 
+def place_homeless(state: State) -> None:
+    """Give every view without a node one, as far as there is room; rooms in the order in which they were made."""
+    rooms = {view.room for view in state.views.values() if view.node is None}
+    for room in [room for room in state.rooms.values() if room.room in rooms] if rooms else ():
+        place_room(state, room)
+
+
 def place_room(state: State, room: RoomRecord) -> None:
     """Give a room's homeless views a node: the one that hosts the world, else the best one that can."""
     homeless = [view for view in room_views(state, room) if view.node is None and view.sessions]
@@ -475,16 +480,11 @@ def has_home_elsewhere(state: State, view: ViewRecord) -> bool:
 
 
 def _able_nodes(state: State, room: RoomRecord, views: list[ViewRecord]) -> list[NodeOffer]:
-    """The nodes that could draw all of `views`, were there room."""
+    """The least loaded of each kind of nodes that could draw all of `views`, were there room."""
     excluded = {name for view in views for name in view.excluded} | ({room.node} if room.node else set())
-    codecs = {view.picture.codec for view in views}
-    request = PlacementRequest(
-        scene=room.scene, codec=views[0].picture.codec, milliunits=0, excluded_nodes=frozenset(excluded)
-    )
-    try:
-        return usable_nodes_for(request, [offer for offer in state.ready_nodes.offers() if codecs <= offer.codecs])
-    except Refusal:
-        return []
+    codecs, scene = {view.picture.codec for view in views}, room.scene.lower()
+    offers = state.ready_nodes.least_loaded(frozenset(excluded))
+    return [offer for offer in offers if codecs <= offer.codecs and scene in offer.scenes]
 
 
 # --- Look-ups -------------------------------------------------------------------------------------------
