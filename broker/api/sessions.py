@@ -15,12 +15,12 @@ from broker.api.knocking import knock
 from broker.api.presentation import grant, rfc3339, show_probe_target
 from broker.api.problems import ApiError, malformed
 from broker.core import waiting
+from broker.core.probing import probe_targets
 from broker.core.refusals import Refusal
 from broker.core.sessions import Join
 from broker.core.state import RoomRecord
 from broker.protocol import (
     AUDIENCE_JOIN,
-    AgentState,
     EndReason,
     JoinRequest,
     ProbeTargetList,
@@ -30,8 +30,6 @@ from broker.protocol import (
 from broker.tokens import TokenRefusal
 
 log = structlog.get_logger("broker")
-
-MAX_PROBE_TARGETS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +45,9 @@ class Identity:
 
 async def list_probe_targets(request: web.Request) -> web.Response:
     """The edges a client should measure before it joins."""
-    edges = request.app[CONTROLLER].brain.state.edges.values()
-    ready = sorted((e for e in edges if e.connected and e.state is AgentState.READY), key=lambda e: e.edge)
-    return json_response(ProbeTargetList(targets=[show_probe_target(edge) for edge in ready[:MAX_PROBE_TARGETS]]))
+    edges = request.app[CONTROLLER].brain.state.edges
+    targets = probe_targets(edges.values(), secrets.randbelow(len(edges) or 1))
+    return json_response(ProbeTargetList(targets=[show_probe_target(edge) for edge in targets]))
 
 
 async def join(request: web.Request) -> web.Response:

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
+from broker.core.probing import probe_targets
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.sessions import Join
 from broker.protocol import (
-    AgentState,
     Codec,
     EndReason,
     Probe,
@@ -26,7 +26,6 @@ from farstage.simulation.scenario import Scenario
 from farstage.simulation.shell import Shell
 from farstage.simulation.visitor import Visitor
 
-MAX_PROBED = 16
 PROBE_ROUND_TRIPS = 4.0
 """A connection and three measurements, of all edges at the same time."""
 RETRY_S = 2.0
@@ -101,9 +100,9 @@ class Visits:
 
     def _targets(self) -> list[str]:
         """What `GET /v1/probe-targets` answers, of which those that are dead without anybody knowing do not answer."""
-        edges = self._shell.brain.state.edges.values()
-        ready = sorted(edge.edge for edge in edges if edge.connected and edge.state is AgentState.READY)
-        return [name for name in ready[:MAX_PROBED] if self._fleet.edges[name].is_alive]
+        edges = self._shell.brain.state.edges
+        targets = probe_targets(edges.values(), self._random.randrange(len(edges) or 1))
+        return [target.edge for target in targets if self._fleet.edges[target.edge].is_alive]
 
     def _probe(self, visitor: Visitor, edge: Edge) -> Probe:
         noise = self._scenario.latency.probe_noise
