@@ -399,6 +399,11 @@ def move_room(state: State, room: RoomRecord, region: str | None = None) -> bool
     views = [view for view in room_views(state, room) if view.node == room.node]
     if (home := _home_for(state, room, views, region)) is None:
         return False
+    _move_to(state, room, home, views)
+    return True
+
+
+def _move_to(state: State, room: RoomRecord, home: "_Home", views: list[ViewRecord]) -> None:
     room.node, room.world_node = home.node, None
     for view, picture in zip(views, home.pictures, strict=True):
         if view.node is not None and view.fence:
@@ -406,7 +411,22 @@ def move_room(state: State, room: RoomRecord, region: str | None = None) -> bool
         view.fence, view.picture = 0, picture
         claim(state, view, home.node)
     state.persist(room)
-    return True
+
+
+def roomier_node(state: State, room: RoomRecord, newcomer: ViewRecord) -> str | None:
+    """A node of the room's region that can draw all its views and one more as wished, if the room may move now."""
+    drawn = room_views(state, room)
+    home = state.ready_nodes.offer(str(room.node))
+    if home is None or any(not view.started or view.previous or view.node != room.node for view in drawn):
+        return None
+    found = _home_for(state, room, [*drawn, newcomer], home.region)
+    return None if found is None else found.node
+
+
+def move_to(state: State, room: RoomRecord, node: str) -> None:
+    """Move a room's views to this node, which has room for them as wished, while the old one draws on."""
+    views = room_views(state, room)
+    _move_to(state, room, _Home(node, [view.wished for view in views]), views)
 
 
 def place_homeless(state: State) -> None:
