@@ -26,6 +26,8 @@ class QualityFigures(msgspec.Struct, frozen=True):
     p5: float
     p50: float
     below_good_share: float
+    smaller_pictures_share: float
+    """Of those who have a picture, whose is smaller than their line and screen would take, as capacity is scarce."""
     mean_opinion_score: float
     histogram: list[int]
     """Of `samples` by whole points, 0 to 100."""

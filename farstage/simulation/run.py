@@ -166,6 +166,7 @@ class Simulation:
             p5=quality.quantile(0.05),
             p50=quality.quantile(0.5),
             below_good_share=quality.share_below(GOOD),
+            smaller_pictures_share=self.sampler.smaller / max(1, self.sampler.rtt_ms.count),
             mean_opinion_score=mean_opinion_score(quality.mean),
             histogram=[int(halves[2 * at : 2 * at + 2].sum()) for at in range(101)],
         )

@@ -66,6 +66,8 @@ class Sampler:
         self.over_places: set[str] = set()
         self.drawn_twice_s = 0.0
         self.over_cap = 0
+        self.smaller = 0
+        """Of all looks at people, how often their picture was smaller than their line and screen would take."""
         self._sites = {site.name: site for site in all_sites(scenario)}
         self._networks = [network.name for network in scenario.networks]
 
@@ -78,6 +80,7 @@ class Sampler:
         qualities = [self._quality(visitor, rtt_ms) for visitor, rtt_ms in zip(watching, rtts, strict=True)]
         qualities += [0.0] * dark
         self.quality.add_all(qualities)
+        self.smaller += sum(self._is_smaller(visitor) for visitor in watching)
         self._count_latencies(watching, rtts)
         self._count_faults()
         self.samples.append(
@@ -114,6 +117,11 @@ class Sampler:
             node_load=node.load if node is not None else 0.0,
         )
         return self._model.quality(path)
+
+    def _is_smaller(self, visitor: Visitor) -> bool:
+        command = _command(visitor)
+        view = self._shell.brain.state.views.get(command.view) if command is not None else None
+        return view is not None and view.picture.milliunits < view.wished.milliunits
 
     def _count_latencies(self, watching: list[Visitor], rtts: list[float]) -> None:
         self.rtt_ms.add_all(rtts)

@@ -65,6 +65,7 @@ def quality_rows(report: SimulationReport) -> list[Row]:
         ("quality of 100, mean · p50 · p5", f"{quality.mean:.1f} · {quality.p50:.1f} · {quality.p5:.1f}"),
         ("mean opinion score of 5", f"{quality.mean_opinion_score:.2f}"),
         ("below good (80)", percent(quality.below_good_share)),
+        ("smaller pictures, as capacity is scarce", percent(quality.smaller_pictures_share)),
     ]
 
 
