@@ -29,7 +29,7 @@ from broker.protocol import (
 from farstage.simulation.agenda import Agenda
 from farstage.simulation.fleet import Edge, Fleet, Node
 from farstage.simulation.geography import Geography
-from farstage.simulation.pictures import Pictures
+from farstage.simulation.pictures import GIVEN_UP, Pictures
 from farstage.simulation.shell import Shell
 
 SCENE = "campus"
@@ -128,10 +128,10 @@ class Agents:
                 if node.used_milliunits > 1_000.0 * node.kind.units + 1.0:
                     self.over_capacity.add(node.name)
                 self.begin(message.view)
-                self._pictures.look_at_stream(message.view, "moved")
+                self._pictures.look_at_stream(message.view, GIVEN_UP)
             case DropView():
                 self._fleet.drop_view(node, message)
-                self._pictures.look_at_stream(message.view, "moved")
+                self._pictures.look_at_stream(message.view, GIVEN_UP)
             case _:
                 pass
 
@@ -145,14 +145,14 @@ class Agents:
                 self.on_dropped(message.session)
             case PutRelay():
                 self._fleet.put_relay(edge, message)
-                self._pictures.look_at_stream(message.stream, "moved")
+                self._pictures.look_at_stream(message.stream, GIVEN_UP)
             case _:
                 pass
 
     def _look(self, session: str) -> None:
         visitor = self._pictures.visitors.get(session)
         if visitor is not None:
-            self._pictures.look(visitor, "moved")
+            self._pictures.look(visitor, GIVEN_UP)
 
     def _cut(self, key: AgentKey) -> None:
         """The broker has closed the connection; a process that lives dials again."""
@@ -182,7 +182,7 @@ class Agents:
         if not node.is_alive or drawing is None or drawing.command.fence != fence:
             return
         drawing.is_started = True
-        self._pictures.look_at_stream(view, "moved")
+        self._pictures.look_at_stream(view, GIVEN_UP)
         self.tell(node, ViewStarted(view=view, fence=fence))
 
     # --- Dying ---

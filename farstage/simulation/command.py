@@ -48,6 +48,7 @@ def simulate(
         fail(str(error), 2)
     if duration is not None:
         found = msgspec.structs.replace(found, duration_s=duration)
+    _require_writable(html)
     reports = [_run(found, seed, name, quiet=as_json) for name in policies]
     _show(reports, html, as_json=as_json)
 
@@ -61,6 +62,15 @@ def _policies(policy: str | None, compare: str) -> list[str | None]:
     if names and policy:
         fail("give --policy or --compare, not both", 2)
     return list(names) or [policy]
+
+
+def _require_writable(file: Path | None) -> None:
+    """Say now what would be said after minutes otherwise."""
+    try:
+        if file is not None:
+            file.open("a").close()
+    except OSError as error:
+        fail(f"{file}: {error.strerror}")
 
 
 def _list(as_json: bool) -> None:
@@ -113,10 +123,7 @@ def _show(reports: "list[SimulationReport]", html: Path | None, *, as_json: bool
     from farstage.simulation.tables import print_comparison, print_report
 
     if html is not None:
-        try:
-            write_html(reports, html)
-        except OSError as error:
-            fail(f"{html}: {error.strerror}")
+        write_html(reports, html)
     if as_json:
         print_json(reports[0] if len(reports) == 1 else reports)
     elif len(reports) == 1:

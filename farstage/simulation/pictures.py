@@ -9,6 +9,8 @@ from farstage.simulation.visitor import Visitor
 DARK_BIN_S, DARK_TOP_S = 0.01, 120.0
 JOINING = "joining"
 """Why one who has just come sees nothing yet."""
+GIVEN_UP = "their node was given up"
+"""The broker took a view from a node that draws on: edges show the old picture no longer."""
 
 
 def dark_times() -> Distribution:
