@@ -3,6 +3,7 @@
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
+from functools import partial
 
 from broker.core.brain import Brain
 from broker.core.effects import (
@@ -27,8 +28,8 @@ from farstage.simulation.book import Book
 from farstage.simulation.layout import sites_of
 from farstage.simulation.scenario import Scenario, Site
 
-MOVED_BY = {"failures": "failover", "watch": "failover", "ticks": "search", "drains": "drain"}
-"""Why views move, by what the core was asked; a tick goes on with drains and with views that have no node."""
+MOVED_BY = {"drains": "drain", "ticks": "drain"}
+"""Why views move while no node is lost, by what the core was asked: a tick goes on with drains."""
 
 
 class Shell:
@@ -52,24 +53,33 @@ class Shell:
 
     def step(self, why: str, decide: Callable[[], list[Effect]]) -> dict[str, Refusal]:
         """Let the core decide and carry it out; who was refused a place after all. Raises `Refusal` as `decide`."""
+        effects = self._timed(why, decide)
+        if not effects:
+            return {}
+        refused = self._carry_out_all(effects, _reason(why, effects))
+        if self.validates:
+            validate_state(self.brain.state)
+        return refused
+
+    def _timed(self, what: str, decide: Callable[[], list[Effect]]) -> list[Effect]:
         begun = time.perf_counter()
-        refused: dict[str, Refusal] = {}
         try:
-            pending = deque(decide())
+            return decide()
         finally:
-            self.core_s[why] += time.perf_counter() - begun
-        has_effects = bool(pending)
+            self.core_s[what] += time.perf_counter() - begun
+
+    def _carry_out_all(self, effects: list[Effect], reason: str) -> dict[str, Refusal]:
+        refused: dict[str, Refusal] = {}
+        pending = deque(effects)
         while pending:
             effect = pending.popleft()
             match effect:
                 case Claim():
-                    pending.extendleft(reversed(self._claim(effect)))
+                    pending.extendleft(reversed(self._timed("claims", partial(self._claim, effect))))
                 case JoinRefused():
                     refused[effect.session] = effect.refusal
                 case _:
-                    self._carry_out(effect, why)
-        if self.validates and has_effects:
-            validate_state(self.brain.state)
+                    self._carry_out(effect, reason)
         return refused
 
     def hear(self, why: str, key: AgentKey, message: object, now: float) -> None:
@@ -82,7 +92,7 @@ class Shell:
             return self.brain.claim_refused(effect.pool, effect.key, self._now())
         return self.brain.claim_granted(effect.pool, effect.key, fence)
 
-    def _carry_out(self, effect: Effect, why: str) -> None:
+    def _carry_out(self, effect: Effect, reason: str) -> None:
         match effect:
             case Send():
                 self.on_command(effect.agent, effect.message)
@@ -95,7 +105,14 @@ class Shell:
             case SessionEnded():
                 self.on_ended(effect.session, effect.reason)
             case ViewMoved():
-                self.moves[MOVED_BY.get(why, why)] += 1
+                self.moves[reason] += 1
+
+
+def _reason(why: str, effects: list[Effect]) -> str:
+    """Why views move in a step."""
+    if any(isinstance(effect, AgentLost) and effect.views for effect in effects):
+        return "failover"
+    return MOVED_BY.get(why, why)
 
 
 def core_settings(scenario: Scenario) -> CoreSettings:
