@@ -14,7 +14,7 @@ h1 { font-size: 1.4rem; } h2 { font-size: 1.05rem; margin: 1.5rem 0 .5rem; }
 table { border-collapse: collapse; } td, th { padding: .15rem 1rem .15rem 0; border-bottom: 1px solid #e5e7eb; }
 th { text-align: right; font-weight: 600; color: #6b7280; } th:first-child { text-align: left; }
 td + td { font-variant-numeric: tabular-nums; text-align: right; }
-.plots { display: flex; flex-wrap: wrap; gap: 1rem 1.5rem; } figure { margin: 0; max-width: 100%; }
+.plots { display: flex; flex-wrap: wrap; gap: 1rem 1.5rem; } figure { margin: 0; width: 640px; max-width: 100%; }
 figcaption { font-weight: 600; } figure svg { max-width: 100%; height: auto; }
 .legend { font-weight: 400; font-size: .8rem; color: #6b7280; }
 .legend span { margin-left: .8rem; white-space: nowrap; }

@@ -1,6 +1,5 @@
 """What the processes on the machines do: register, beat, carry commands out, and tell what they see of one another."""
 
-from collections.abc import Callable
 from functools import partial
 
 from broker.core.effects import AgentKey
@@ -26,11 +25,9 @@ from broker.protocol import (
     ViewHolding,
     ViewStarted,
 )
-from farstage.simulation.agenda import Agenda
-from farstage.simulation.fleet import Edge, Fleet, Node
-from farstage.simulation.geography import Geography
-from farstage.simulation.pictures import GIVEN_UP, Pictures
-from farstage.simulation.shell import Shell
+from farstage.simulation.fleet import Edge, Node
+from farstage.simulation.pictures import GIVEN_UP
+from farstage.simulation.world import World
 
 SCENE = "campus"
 NOTICED_S = 0.01
@@ -45,17 +42,16 @@ _IDLE = NodeHeartbeat(load=NodeLoad())
 
 
 class Agents:
-    """The processes of a fleet. `on_dropped` is told of sessions that an edge ends."""
+    """The processes of a fleet."""
 
-    def __init__(self, agenda: Agenda, fleet: Fleet, geography: Geography, shell: Shell, pictures: Pictures) -> None:
-        self._agenda, self._fleet, self._geography = agenda, fleet, geography
-        self._shell, self._pictures = shell, pictures
+    def __init__(self, world: World) -> None:
+        self._agenda, self._fleet, self._geography = world.agenda, world.fleet, world.geography
+        self._shell, self._pictures = world.shell, world.pictures
         self._beats: dict[str, EdgeHeartbeat] = {}
         self.over_capacity: set[str] = set()
         """Nodes that were told to draw more than they can."""
-        self.on_dropped: Callable[[str], None] = lambda session: None
-        shell.on_command = self._carry_out
-        shell.on_disconnect = self._cut
+        self._shell.on_command = self._carry_out
+        self._shell.on_disconnect = self._cut
 
     # --- To the broker ---
 
@@ -142,7 +138,6 @@ class Agents:
                 self._look(message.session)
             case DropSession():
                 self._fleet.drop_session(edge, message.session)
-                self.on_dropped(message.session)
             case PutRelay():
                 self._fleet.put_relay(edge, message)
                 self._pictures.look_at_stream(message.stream, GIVEN_UP)

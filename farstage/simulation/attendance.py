@@ -5,12 +5,11 @@ from random import Random
 
 from broker.core.state import RoomRecord
 from broker.protocol import Mode
-from farstage.simulation.agenda import Agenda
 from farstage.simulation.agents import SCENE
-from farstage.simulation.scenario import Crowd, Rooms, Scenario
-from farstage.simulation.shell import Shell
+from farstage.simulation.scenario import Crowd, Rooms
 from farstage.simulation.visitor import Visitor
 from farstage.simulation.visits import Visits
+from farstage.simulation.world import World
 
 LEAST_STAY_S = 10.0
 PAUSE_S = 5.0
@@ -22,9 +21,10 @@ CREATED_AT = "2026-11-29T00:00:00Z"
 class Attendance:
     """Lets people come, and others when they have gone."""
 
-    def __init__(self, scenario: Scenario, random: Random, agenda: Agenda, shell: Shell, visits: Visits) -> None:
-        self._random, self._agenda, self._shell, self._visits = random, agenda, shell, visits
-        self._groups = {group.name: group for group in scenario.rooms}
+    def __init__(self, world: World, visits: Visits, random: Random) -> None:
+        self._random, self._agenda, self._shell, self._visits = random, world.agenda, world.shell, visits
+        self._scenario = world.scenario
+        self._groups = {group.name: group for group in world.scenario.rooms}
         self._rooms_made = 0
         self._halls: dict[str, list[str]] = {}
         """Conferences, by kind of room."""
@@ -32,11 +32,11 @@ class Attendance:
         """By session: those after whom another comes."""
         visits.on_gone = self._gone
 
-    def begin(self, scenario: Scenario) -> None:
+    def begin(self) -> None:
         """Note down everybody's coming."""
-        for group in scenario.rooms:
+        for group in self._scenario.rooms:
             self._fill(group, group.people, 0.0, group.arrive_over_s, comes_again=True)
-        for crowd in scenario.crowds:
+        for crowd in self._scenario.crowds:
             self._agenda.after(crowd.at_s, partial(self._crowd, crowd))
 
     def _crowd(self, crowd: Crowd) -> None:

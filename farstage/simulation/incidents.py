@@ -4,13 +4,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from broker.core.effects import AgentKey
-from farstage.simulation.agenda import Agenda
 from farstage.simulation.agents import Agents
-from farstage.simulation.fleet import Edge, Fleet, Machine, Node
-from farstage.simulation.pictures import Pictures
-from farstage.simulation.scenario import BUSIEST_EDGE, BUSIEST_NODE, Incident, Scenario, What
-from farstage.simulation.shell import Shell
+from farstage.simulation.fleet import Edge, Machine, Node
+from farstage.simulation.scenario import BUSIEST_EDGE, BUSIEST_NODE, Incident, What
 from farstage.simulation.visits import Visits
+from farstage.simulation.world import World
 
 
 @dataclass(slots=True)
@@ -29,17 +27,16 @@ class Happening:
 class Incidents:
     """Lets them happen, and ends them."""
 
-    def __init__(
-        self, agenda: Agenda, fleet: Fleet, shell: Shell, agents: Agents, pictures: Pictures, visits: Visits
-    ) -> None:
-        self._agenda, self._fleet, self._shell = agenda, fleet, shell
-        self._agents, self._pictures, self._visits = agents, pictures, visits
+    def __init__(self, world: World, agents: Agents, visits: Visits) -> None:
+        self._scenario, self._agenda, self._fleet = world.scenario, world.agenda, world.fleet
+        self._shell, self._pictures = world.shell, world.pictures
+        self._agents, self._visits = agents, visits
         self.happenings: list[Happening] = []
-        shell.on_lost = self._lost
+        self._shell.on_lost = self._lost
 
-    def begin(self, scenario: Scenario) -> None:
+    def begin(self) -> None:
         """Note down what is to happen."""
-        for incident in scenario.incidents:
+        for incident in self._scenario.incidents:
             self._agenda.after(incident.at_s, partial(self._happen, incident))
 
     def _happen(self, incident: Incident) -> None:

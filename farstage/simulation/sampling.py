@@ -1,6 +1,5 @@
 """What everybody experiences, looked at again and again: quality and latency by the true path, loads, power, faults."""
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -9,13 +8,11 @@ from broker.core.quality import GOOD, Path
 from broker.protocol import ViewerReport, ViewerReports
 from farstage.simulation.agents import Agents
 from farstage.simulation.distribution import Distribution
-from farstage.simulation.fleet import Edge, Fleet, Node
-from farstage.simulation.geography import Geography
+from farstage.simulation.fleet import Edge, Node
 from farstage.simulation.layout import all_sites
-from farstage.simulation.pictures import Pictures
-from farstage.simulation.scenario import Scenario
-from farstage.simulation.shell import Shell
 from farstage.simulation.visitor import Visitor
+from farstage.simulation.visits import Visits
+from farstage.simulation.world import World
 
 REPORTS_AT_ONCE = 5_000
 """The most that one message of an edge holds."""
@@ -39,19 +36,13 @@ class Sample(msgspec.Struct, frozen=True):
 class Sampler:
     """Adds up what it sees."""
 
-    def __init__(
-        self,
-        scenario: Scenario,
-        now: Callable[[], float],
-        fleet: Fleet,
-        geography: Geography,
-        shell: Shell,
-        agents: Agents,
-        pictures: Pictures,
-    ) -> None:
-        self._scenario, self._now, self._fleet, self._geography = scenario, now, fleet, geography
-        self._shell, self._agents, self._pictures = shell, agents, pictures
-        self._model = shell.brain.state.settings.values.model
+    def __init__(self, world: World, agents: Agents, visits: Visits) -> None:
+        self._scenario, self._agenda = world.scenario, world.agenda
+        self._fleet, self._geography = world.fleet, world.geography
+        self._shell, self._pictures = world.shell, world.pictures
+        self._agents, self._visits = agents, visits
+        scenario = world.scenario
+        self._model = self._shell.brain.state.settings.values.model
         self.samples: list[Sample] = []
         self.quality = Distribution(0.5, 100.0)
         self.rtt_ms = _latencies()
@@ -85,7 +76,7 @@ class Sampler:
         self._count_faults()
         self.samples.append(
             Sample(
-                at_s=self._now(),
+                at_s=self._agenda.now,
                 online=len(self._pictures.visitors),
                 without_picture=dark,
                 mean_quality=_mean(qualities),
@@ -94,12 +85,9 @@ class Sampler:
                 units_used_share=self._count_loads(),
                 power_kw=self._count_power(),
                 moves=self._shell.moves.total(),
-                refusals=self.refusals(),
+                refusals=self._visits.refusals.total(),
             )
         )
-
-    refusals: Callable[[], int] = staticmethod(lambda: 0)
-    """How often somebody was refused so far."""
 
     def _rtt_ms(self, visitor: Visitor) -> float:
         """From client to node by the true path."""

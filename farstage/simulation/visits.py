@@ -17,14 +17,11 @@ from broker.protocol import (
     ViewerGone,
     Viewport,
 )
-from farstage.simulation.agenda import Agenda
 from farstage.simulation.agents import Agents
-from farstage.simulation.fleet import Edge, Fleet
-from farstage.simulation.geography import Geography
-from farstage.simulation.pictures import JOINING, Pictures
-from farstage.simulation.scenario import Scenario
-from farstage.simulation.shell import Shell
+from farstage.simulation.fleet import Edge
+from farstage.simulation.pictures import JOINING
 from farstage.simulation.visitor import Visitor
+from farstage.simulation.world import World
 
 PROBE_ROUND_TRIPS = 4.0
 """A connection and three measurements, of all edges at the same time."""
@@ -43,20 +40,10 @@ _IN_VAIN = frozenset({RefusalKind.ROOM_UNKNOWN, RefusalKind.ROOM_FULL})
 class Visits:
     """Everybody's life. `on_gone` is told who has left, was turned away, or was lost."""
 
-    def __init__(
-        self,
-        scenario: Scenario,
-        random: Random,
-        agenda: Agenda,
-        fleet: Fleet,
-        geography: Geography,
-        shell: Shell,
-        agents: Agents,
-        pictures: Pictures,
-    ) -> None:
-        self._scenario, self._random, self._agenda = scenario, random, agenda
-        self._fleet, self._geography, self._shell = fleet, geography, shell
-        self._agents, self._pictures = agents, pictures
+    def __init__(self, world: World, agents: Agents, random: Random) -> None:
+        self._scenario, self._random, self._agents = world.scenario, random, agents
+        self._agenda, self._fleet, self._geography = world.agenda, world.fleet, world.geography
+        self._shell, self._pictures = world.shell, world.pictures
         self._number = 0
         self.asked = self.placed = self.turned_away = self.connected = 0
         self.refusals: Counter[str] = Counter()
@@ -67,8 +54,7 @@ class Visits:
         self.line_changes = 0
         self.resumes = 0
         self.on_gone: Callable[[Visitor], None] = lambda visitor: None
-        shell.on_ended = self._ended
-        agents.on_dropped = lambda session: None
+        self._shell.on_ended = self._ended
 
     # --- Coming ---
 
@@ -216,7 +202,8 @@ class Visits:
     def _change_line_later(self, visitor: Visitor) -> None:
         rate = self._scenario.mobility.changes_per_hour
         if rate:
-            self._agenda.after(self._random.expovariate(rate / 3_600.0), lambda: self._change_line(visitor))
+            wait_s = 3_600.0 / rate * self._random.expovariate(1.0)
+            self._agenda.after(wait_s, lambda: self._change_line(visitor))
 
     def _change_line(self, visitor: Visitor) -> None:
         """Another line from one moment to the next; ICE is restarted, or the client resumes."""
