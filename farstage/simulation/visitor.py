@@ -31,5 +31,6 @@ class Visitor:
     """When the first picture came."""
     dark_since: float | None = None
     cause: str = ""
-    resumes: int = 0
+    tries: int = 0
+    """To resume, since the connection was lost."""
     gone: bool = False

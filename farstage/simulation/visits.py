@@ -29,8 +29,10 @@ RETRY_S = 2.0
 """After a refusal that does not say when."""
 RESTART_S, RESTART_ROUND_TRIPS = 0.3, 3.0
 """An ICE restart after the line has changed."""
-BREAK_S = 1.0
-"""Until a client whose connection broke asks to resume."""
+RESTART_PATIENCE_S = 3.0
+"""How long the browser SDK waits for an ICE restart (`sdk/session.js`) before it asks the broker to resume."""
+FIRST_DELAY_S, LONGEST_DELAY_S, DELAY_SPREAD = 0.5, 8.0, 0.2
+"""Its pauses before each try, doubled from one to the next (`sdk/reconnect.js`)."""
 JOINED_AT = "2026-11-29T00:00:00Z"
 _PLAYS = (VideoCapability(codec=Codec.H264, profiles=["42e0", "4d00"]), VideoCapability(codec=Codec.VP8))
 _OVER = frozenset({RefusalKind.SESSION_ENDED, RefusalKind.SESSION_UNKNOWN})
@@ -45,7 +47,7 @@ class Visits:
         self._agenda, self._fleet, self._geography = world.agenda, world.fleet, world.geography
         self._shell, self._pictures = world.shell, world.pictures
         self._number = 0
-        self.asked = self.placed = self.turned_away = self.connected = 0
+        self.asked = self.placed = self.turned_away = 0
         self.refusals: Counter[str] = Counter()
         """By kind; one who tries again is refused again."""
         self.lost: Counter[str] = Counter()
@@ -74,15 +76,15 @@ class Visits:
             cause=JOINING,
         )
         self.asked += 1
-        self._measure(visitor, self._ask)
+        self._measure(visitor)
         self._change_line_later(visitor)
         return visitor
 
-    def _measure(self, visitor: Visitor, then: Callable[[Visitor, list[Probe]], None]) -> None:
-        """Time the edges that the broker names, then go on with the results."""
+    def _measure(self, visitor: Visitor) -> None:
+        """Time the edges that the broker names, then ask to join."""
         probes = [self._probe(visitor, self._fleet.edges[name]) for name in self._targets()]
         slowest_ms = max((probe.rtt_ms for probe in probes), default=0.0)
-        self._agenda.after(PROBE_ROUND_TRIPS * slowest_ms / 1_000.0, lambda: then(visitor, probes))
+        self._agenda.after(PROBE_ROUND_TRIPS * slowest_ms / 1_000.0, lambda: self._ask(visitor, probes))
 
     def _targets(self) -> list[str]:
         """What `GET /v1/probe-targets` answers, of which those that are dead without anybody knowing do not answer."""
@@ -161,39 +163,37 @@ class Visits:
             self.connection_fell_silent(visitor)
             return
         visitor.connected = True
-        self.connected += 1
+        visitor.tries = 0
         self._agents.tell(edge, ViewerConnected(session=visitor.session))
         self._agents.begin(edge.sessions[visitor.session].stream)
         self._pictures.look(visitor, JOINING)
 
     def connection_fell_silent(self, visitor: Visitor) -> None:
         """The edge does not answer: after a while the client asks the broker for another one."""
-        self._disconnect(visitor)
-        self._agenda.after(self._scenario.clients.notice_s, lambda: self._resume(visitor))
+        visitor.connected = False
+        self._resume_later(visitor, self._scenario.clients.notice_s + RESTART_PATIENCE_S)
 
-    def _disconnect(self, visitor: Visitor) -> None:
-        if visitor.connected:
-            visitor.connected = False
-            self.connected -= 1
+    def _resume_later(self, visitor: Visitor, wait_s: float = 0.0) -> None:
+        pause_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0**visitor.tries)
+        pause_s *= self._random.uniform(1.0 - DELAY_SPREAD, 1.0 + DELAY_SPREAD)
+        visitor.tries += 1
+        self._agenda.after(wait_s + pause_s, lambda: self._resume(visitor))
 
     def _resume(self, visitor: Visitor) -> None:
-        if not visitor.gone and not visitor.connected:
-            self._measure(visitor, self._ask_again)
-
-    def _ask_again(self, visitor: Visitor, probes: list[Probe]) -> None:
+        """As the SDK does it, without measuring anew."""
         if visitor.gone or visitor.connected:
             return
         self.resumes += 1
         try:
             refused = self._shell.step(
-                "resumes", lambda: self._shell.brain.resume(visitor.session, probes, self._agenda.now)
+                "resumes", lambda: self._shell.brain.resume(visitor.session, [], self._agenda.now)
             )
             if (refusal := refused.get(visitor.session)) is not None:
                 raise refusal
         except Refusal as refusal:
             if refusal.kind not in _OVER:
                 self.refusals[refusal.kind.value] += 1
-                self._agenda.after(min(refusal.retry_after_s or RETRY_S, RETRY_S), lambda: self._resume(visitor))
+                self._resume_later(visitor)
             return
         self._go_to_edge(visitor)
 
@@ -216,11 +216,10 @@ class Visits:
             return
         self.line_changes += 1
         visitor.rtt_ms = self._geography.client_ms(visitor.home, visitor.access, edge.site, edge.network)
-        self._disconnect(visitor)
+        visitor.connected = False
         self._pictures.look(visitor, "line changed")
         if self._random.random() < self._scenario.mobility.breaks:
-            self._agents.tell(edge, ViewerGone(session=visitor.session, reason=EndReason.CONNECTION_LOST))
-            self._agenda.after(BREAK_S, lambda: self._resume(visitor))
+            self._resume_later(visitor, RESTART_PATIENCE_S)
         else:
             repaired_s = RESTART_S + RESTART_ROUND_TRIPS * visitor.rtt_ms / 1_000.0
             self._agenda.after(repaired_s, lambda: self._connect(visitor, edge))
@@ -251,7 +250,7 @@ class Visits:
 
     def _be_gone(self, visitor: Visitor) -> None:
         visitor.gone = True
-        self._disconnect(visitor)
+        visitor.connected = False
         visitor.node = None
         self._pictures.visitors.pop(visitor.session, None)
         self.on_gone(visitor)

@@ -5,9 +5,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from farstage.simulation import scenario as scenario_module
 from farstage.simulation.layout import all_edges, all_nodes, all_sites
 from farstage.simulation.reading import ScenarioError, find, parse, shipped
-from farstage.simulation.scenario import Scenario
+from farstage.simulation.scenario import Scenario, Table
 from tests.support.scenarios import TINY, crash, document
 
 
@@ -114,3 +115,11 @@ def test_a_site_with_a_count_stands_so_many_times_with_all_its_machines() -> Non
     assert sites == {"east-0": 0.0, "east-1": 120.0, "east-2": 240.0, "west": 180.0}
     assert sum(seat.site.startswith("east") for seat in all_nodes(scenario)) == 6
     assert {seat.name for seat in all_edges(scenario)} == {"east-0-net-0", "east-1-net-0", "east-2-net-0", "west-net-0"}
+
+
+def test_every_key_is_in_the_document() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "scenarios.md").read_text("utf-8")
+    tables = [kind for kind in vars(scenario_module).values() if isinstance(kind, type) and issubclass(kind, Table)]
+    keys = {field.encode_name for kind in tables for field in msgspec.structs.fields(kind)}
+    assert len(keys) > 60
+    assert [key for key in sorted(keys) if f"`{key}`" not in text] == []
