@@ -27,6 +27,7 @@ from farstage import config as configuration
 from farstage import loadtest, logs
 from farstage.config import Config, ConfigError, LogConfig
 from farstage.output import console, errors, fail, print_figures, print_json
+from farstage.simulation.command import simulate
 
 app = typer.Typer(
     name="farstage",
@@ -38,6 +39,7 @@ app = typer.Typer(
 bench_app = typer.Typer(help="Measure this machine.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
 app.command()(loadtest.loadtest)
+app.command()(simulate)
 
 MAX_TTL_S = 10 * 365 * 86_400.0
 DEFAULT_STATE_DIR = Path(".farstage")

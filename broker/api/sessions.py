@@ -23,13 +23,13 @@ from broker.api.presentation import grant, show_probe_target
 from broker.api.problems import ApiError, malformed
 from broker.api.timestamps import rfc3339
 from broker.core import moving, queues, waiting
+from broker.core.probing import probe_targets
 from broker.core.refusals import Refusal
 from broker.core.sessions import Join
 from broker.core.state import RoomRecord
 from broker.core.tickets import Wish
 from broker.protocol import (
     AUDIENCE_JOIN,
-    AgentState,
     EndReason,
     JoinRequest,
     ProbeTargetList,
@@ -39,8 +39,6 @@ from broker.protocol import (
 from broker.tokens import TokenRefusal
 
 log = structlog.get_logger("broker")
-
-MAX_PROBE_TARGETS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +54,9 @@ class Identity:
 
 async def list_probe_targets(request: web.Request) -> web.Response:
     """The edges a client should measure before it joins."""
-    edges = request.app[CONTROLLER].brain.state.edges.values()
-    ready = sorted((e for e in edges if e.connected and e.state is AgentState.READY), key=lambda e: e.edge)
-    return json_response(ProbeTargetList(targets=[show_probe_target(edge) for edge in ready[:MAX_PROBE_TARGETS]]))
+    edges = request.app[CONTROLLER].brain.state.edges
+    targets = probe_targets(edges.values(), secrets.randbelow(len(edges) or 1))
+    return json_response(ProbeTargetList(targets=[show_probe_target(edge) for edge in targets]))
 
 
 async def join(request: web.Request) -> web.Response:

@@ -278,8 +278,7 @@ class Brain:
         fleet.find_lost(state, now)
         fleet.advance_drains(state, now)
         starts.find_late(state, now)
-        for room in list(state.rooms.values()):
-            views.place_room(state, room)
+        views.place_homeless(state)
         for view in [v for v in state.views.values() if v.give_up_at is not None and now >= v.give_up_at]:
             if publishing.is_on_air(state, view):
                 view.give_up_at = now + state.settings.node_search_s

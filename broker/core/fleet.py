@@ -63,8 +63,7 @@ def register_node(state: State, message: RegisterNode, now: float) -> None:
     state.nodes[node.node] = node
     state.refresh(node)
     _reconcile_node(state, node, {holding.view: holding for holding in message.views}, now)
-    for room in list(state.rooms.values()):
-        views.place_room(state, room)
+    views.place_homeless(state)
 
 
 def _reconcile_node(state: State, node: NodeRecord, holdings: dict[str, ViewHolding], now: float) -> None:
@@ -73,10 +72,10 @@ def _reconcile_node(state: State, node: NodeRecord, holdings: dict[str, ViewHold
         view = state.views.get(name)
         if view is None or (view.node, view.fence) != (node.node, holding.fence):
             state.emit(Send(node.key, DropView(view=name, fence=holding.fence)))
-    for room in list(state.rooms.values()):
+    for room in [room for room in state.rooms.values() if room.node == node.node]:
         ours = [view for view in views.room_views(state, room) if view.node == node.node]
         missing = [view for view in ours if view.view not in holdings or holdings[view.view].fence != view.fence]
-        if room.node == node.node and ours and not missing:
+        if ours and not missing:
             views.put_world(state, room)
         for view in ours:
             if view not in missing:
@@ -237,7 +236,7 @@ def disconnected(state: State, key: AgentKey, now: float) -> None:
     state.refresh(agent)
     if isinstance(agent, EdgeRecord):
         views.edge_silenced(state, agent, now)
-    _bury_if_dead(state, agent, now)
+    _bury_if_dead(state, agent, state.settings.patience, now)
 
 
 def _peer_sighted(state: State, observer: AgentRecord, message: PeerSighted, now: float) -> None:
@@ -247,7 +246,7 @@ def _peer_sighted(state: State, observer: AgentRecord, message: PeerSighted, now
     if agent is None or agent is observer or agent.state is AgentState.LOST:
         return
     suspicion.note(agent.words, str(observer.key), message.sight, now)
-    _bury_if_dead(state, agent, now)
+    _bury_if_dead(state, agent, state.settings.patience, now)
 
 
 def excuse_stall(state: State, now: float) -> None:
@@ -265,15 +264,16 @@ def excuse_stall(state: State, now: float) -> None:
 def find_lost(state: State, now: float) -> None:
     """Take for dead who stayed away or fell silent, and forget who has been dead for long."""
     agents: list[AgentRecord] = [*state.nodes.values(), *state.edges.values()]
+    patience = state.settings.patience
     for agent in agents:
         if agent.state is AgentState.LOST:
             _forget(state, agent, now)
         else:
-            _bury_if_dead(state, agent, now)
+            _bury_if_dead(state, agent, patience, now)
 
 
-def _bury_if_dead(state: State, agent: AgentRecord, now: float) -> None:
-    if suspicion.judge(agent.line, agent.words, state.settings.patience, now) is not suspicion.Verdict.DEAD:
+def _bury_if_dead(state: State, agent: AgentRecord, patience: suspicion.Patience, now: float) -> None:
+    if suspicion.judge(agent.line, agent.words, patience, now) is not suspicion.Verdict.DEAD:
         return
     if agent.connected:
         state.emit(Disconnect(agent.key))
@@ -290,7 +290,7 @@ def _lost(state: State, agent: AgentRecord, now: float) -> None:
     state.emit(AgentLost(agent.key, tuple(lost)))
     match agent:
         case NodeRecord():
-            for room in list(state.rooms.values()):
+            for room in _rooms_on(state, agent):
                 _abandon_node(state, room, agent, now)
         case EdgeRecord():
             for session in [s for s in state.sessions.values() if s.edge == agent.edge]:
@@ -302,6 +302,12 @@ def _replan_over(state: State, edge: EdgeRecord) -> None:
     """The edge's standing has changed: what hangs below it may have to hang elsewhere."""
     for view in views.views_over(state, edge.edge):
         views.replan(state, view)
+
+
+def _rooms_on(state: State, node: NodeRecord) -> list[RoomRecord]:
+    """The rooms whose world it hosts, or that move away from it."""
+    moving = {view.room for view in state.views.values() if any(h.node == node.node for h in view.previous)}
+    return [room for room in state.rooms.values() if room.node == node.node or room.room in moving]
 
 
 def _abandon_node(state: State, room: RoomRecord, node: NodeRecord, now: float) -> None:
@@ -408,7 +414,7 @@ def advance_drains(state: State, now: float) -> None:
 
 def _drain_node(state: State, node: NodeRecord, now: float) -> None:
     is_over = node.drain_deadline is not None and now >= node.drain_deadline
-    for room in list(state.rooms.values()):
+    for room in _rooms_on(state, node):
         moved = room.node == node.node and views.move_room(state, room)
         if is_over and not moved:
             _clear_node(state, room, node)

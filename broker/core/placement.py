@@ -201,34 +201,31 @@ def _explained(request: PlacementRequest, edges: EdgePools, nodes: NodePools) ->
         return Refusal(RefusalKind.NO_EDGE, f"no edge is ready to take {whom}", RETRY_WHEN_ABSENT_S)
     if not any(edge.viewers < edge.max_viewers and _may_serve(request, edge) for edge in edges):
         return Refusal(RefusalKind.FARM_FULL, "every edge has as many viewers as it can take", RETRY_WHEN_FULL_S)
-    try:
-        usable_nodes_for(request, nodes.offers())
-    except Refusal as refusal:
-        return refusal
-    return Refusal(
+    home = nodes.offer(request.room_node) if request.room_node is not None else None
+    candidates = nodes.least_loaded(request.excluded_nodes) if home is None else [home]
+    return _without_node(request, candidates) or Refusal(
         RefusalKind.TOO_FAR,
         f"every free render node is farther than the {request.latency_cap_ms:g} ms that the room allows",
         RETRY_WHEN_FULL_S,
     )
 
 
-def usable_nodes_for(request: PlacementRequest, nodes: Iterable[NodeOffer]) -> list[NodeOffer]:
-    """The nodes that can draw the request; raises `Refusal` when there is none."""
+def _without_node(request: PlacementRequest, nodes: Iterable[NodeOffer]) -> Refusal | None:
+    """Why none of these nodes can draw the request; `None` if one can."""
     able = [node for node in nodes if _is_able(request, node)]
     if not able:
-        raise Refusal(
+        return Refusal(
             RefusalKind.NO_NODE,
             f"no render node that is ready draws scene {request.scene!r} in {request.codec.value}",
             RETRY_WHEN_ABSENT_S,
         )
-    free = [node for node in able if node.free >= request.milliunits]
-    if not free:
-        raise Refusal(
+    if all(node.free < request.milliunits for node in able):
+        return Refusal(
             RefusalKind.FARM_FULL,
             f"every suitable render node is full: {request.milliunits / 1000:.2f} units are needed",
             RETRY_WHEN_FULL_S,
         )
-    return free
+    return None
 
 
 def largest_free(request: PlacementRequest, nodes: NodePools) -> int:

@@ -257,6 +257,11 @@ class NodePools:
         pool = self._pool_of.get(node)
         return None if pool is None else _offer(pool, node)
 
+    def least_loaded(self, excluded: frozenset[str]) -> list[NodeOffer]:
+        """Of each pool the least loaded node, which has the most room, but for these."""
+        tops = ((pool, pool.least(excluded)) for pool in self)
+        return [_offer(pool, top[1]) for pool, top in tops if top is not None]
+
     def offers(self) -> list[NodeOffer]:
         """All of them."""
         return [_offer(pool, node) for pool in self for node in pool.members]

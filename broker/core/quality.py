@@ -14,7 +14,9 @@ that every term rises with what causes it, so that more delay, loss or load neve
 
 import math
 
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 PERFECT = 100.0
 GOOD = 80.0
@@ -59,6 +61,11 @@ class QualityModel(Struct, frozen=True, kw_only=True):
     def delay_impairment(self, delay_ms: float) -> float:
         """Points lost to delay, 0 to 100."""
         felt = math.pow(delay_ms / self.unbearable_ms, self.delay_power)
+        return PERFECT * felt / (1.0 + felt)
+
+    def delay_impairments(self, delay_ms: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The same of many delays."""
+        felt = (delay_ms / self.unbearable_ms) ** self.delay_power
         return PERFECT * felt / (1.0 + felt)
 
     def line_delay_ms(self, rtt_ms: float, jitter_ms: float) -> float:

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from broker.core import views
 from broker.core.lines import current_line
-from broker.core.policies import BestValue
+from broker.core.policies import BestValue, LineCost
 from broker.core.pools import Wanted
 from broker.core.reoptimisation import Move, Problem
 from broker.core.state import RoomRecord, SessionRecord, State
 from broker.protocol import Codec
+
+Floats = NDArray[np.float64]
 
 
 def problem(state: State, now: float) -> Problem | None:
@@ -32,7 +34,7 @@ def problem(state: State, now: float) -> Problem | None:
     return Problem(
         rooms=tuple(room.room for room in rooms),
         regions=regions,
-        costs=np.array([_costs(state, room, regions) for room in rooms]),
+        costs=_costs(state, rooms, regions),
         milliunits=milliunits,
         current=current,
         capacity=capacity,
@@ -66,27 +68,45 @@ def _milliunits(state: State, room: RoomRecord) -> int:
     return sum(view.claimed for view in views.room_views(state, room))
 
 
-def _costs(state: State, room: RoomRecord, regions: Sequence[str]) -> NDArray[np.float64]:
-    """Points of the room in each region: what its people would lose, and what drawing there costs."""
-    codecs = {view.picture.codec for view in views.room_views(state, room)}
-    units = _milliunits(state, room) / 1_000.0
-    points = np.array([state.site_points(name) * units for name in regions])
-    for session in views.room_sessions(state, room):
-        points += _lost(state, session, regions)
-    able = [all(_is_able(state, room, name, codec) for codec in codecs) for name in regions]
-    return np.where(able, points, np.inf)
+def _costs(state: State, rooms: Sequence[RoomRecord], regions: Sequence[str]) -> Floats:
+    """Points of each room in each region: what its people would lose, and what drawing there costs."""
+    units = np.array([_milliunits(state, room) for room in rooms]) / 1_000.0
+    points = units[:, None] * np.array([state.site_points(name) for name in regions])
+    points += _lost(state, rooms, regions)
+    able: dict[tuple[str, frozenset[Codec]], list[bool]] = {}
+    kinds = [(room.scene, frozenset(view.picture.codec for view in views.room_views(state, room))) for room in rooms]
+    for scene, codecs in set(kinds):
+        able[scene, codecs] = [_is_able(state, scene, codecs, name) for name in regions]
+    return np.where([able[kind] for kind in kinds], points, np.inf)
 
 
-def _is_able(state: State, room: RoomRecord, region: str, codec: Codec) -> bool:
-    wanted = Wanted(codec, room.scene, 0)
-    return any(pool.can(wanted) for pool in state.ready_nodes.regions[region].pools)
+def _is_able(state: State, scene: str, codecs: frozenset[Codec], region: str) -> bool:
+    pools = state.ready_nodes.regions[region].pools
+    return all(any(pool.can(Wanted(codec, scene, 0)) for pool in pools) for codec in codecs)
 
 
-def _lost(state: State, session: SessionRecord, regions: Sequence[str]) -> NDArray[np.float64]:
-    """Points that one viewer loses with a node of each of these regions behind their edge."""
-    edge = state.ready_edges.get(str(session.edge))
-    if edge is None:
-        return np.zeros(len(regions))
-    line = state.policy.line(current_line(state, session), 0.0)
-    trunks_ms = edge.vantage.trunks_ms(state.ready_nodes, state.site_points)
-    return np.array([state.policy.cost(line, trunks_ms[name], 0.0, 0.0) for name in regions])
+def _lost(state: State, rooms: Sequence[RoomRecord], regions: Sequence[str]) -> Floats:
+    """Points that each room's viewers lose with a node of each region behind their edges, as `BestValue` counts."""
+    seats = [
+        (at, edge, session)
+        for at, room in enumerate(rooms)
+        for session in views.room_sessions(state, room)
+        if (edge := state.ready_edges.get(str(session.edge))) is not None
+    ]
+    room_of = np.array([at for at, _, _ in seats], dtype=np.int64)
+    delay_ms, rest = np.array([_line(state, session) for _, _, session in seats]).reshape(-1, 2).T
+    vantages = {edge.vantage.name: edge.vantage for _, edge, _ in seats}
+    trunks = [each.trunks_ms(state.ready_nodes, state.site_points) for each in vantages.values()]
+    index = {name: at for at, name in enumerate(vantages)}
+    vantage_of = np.array([index[edge.vantage.name] for _, edge, _ in seats], dtype=np.int64)
+    model, lost = state.settings.values.model, np.zeros((len(rooms), len(regions)))
+    for column, region in enumerate(regions):
+        trunk_ms = np.array([trunk[region] for trunk in trunks])[vantage_of]
+        points = model.delay_impairments(delay_ms + trunk_ms) + rest
+        lost[:, column] = np.bincount(room_of, weights=points, minlength=len(rooms))
+    return lost
+
+
+def _line(state: State, session: SessionRecord) -> LineCost:
+    """What the viewer's line to their edge costs."""
+    return state.policy.line(current_line(state, session), 0.0)

@@ -74,6 +74,8 @@ class _Plan(NamedTuple):
     is_new: bool
     session: SessionRecord
     placement: Placement
+    moves_to: str | None
+    """The node to which the room moves first, as it has outgrown its own."""
 
 
 def join(state: State, request: Join, now: float) -> None:
@@ -90,6 +92,8 @@ def join(state: State, request: Join, now: float) -> None:
         queues.require_turn(state, room, _need(room, view))
     if move is not None:
         moving.inherit(state, session, move)
+    if plan.moves_to is not None:
+        views.move_to(state, room, plan.moves_to)
     if ticket is not None:
         ticket.session = session.session
     if plan.is_new:
@@ -111,7 +115,7 @@ def _plan(state: State, room: RoomRecord, request: Join, waited_s: float, now: f
     view, is_new = _view_for(state, room, request)
     session = _session_for(state, room, request, view, now)
     session.latency_cap_ms = latency_cap_ms(room.latency_caps, waited_s)
-    return _Plan(view, is_new, session, _choose(state, room, session, view, frozenset()))
+    return _Plan(view, is_new, session, *_choose_or_move(state, room, session, view))
 
 
 def latency_cap_ms(caps: Sequence[LatencyCap], waited_s: float) -> float | None:
@@ -214,12 +218,37 @@ def _playable(state: State, choices: list[CodecChoice]) -> CodecChoice:
 # --- Placing --------------------------------------------------------------------------------------------
 
 
+def _choose_or_move(
+    state: State, room: RoomRecord, session: SessionRecord, view: ViewRecord
+) -> tuple[Placement, str | None]:
+    """A pair for a newcomer, and, if the room has outgrown its node, the one of its region that has room for all."""
+    try:
+        return _choose(state, room, session, view, frozenset()), None
+    except Refusal as refusal:
+        is_full = refusal.kind is RefusalKind.FARM_FULL and view.node is None and room.node is not None
+        node = views.roomier_node(state, room, view) if is_full else None
+        if node is None:
+            raise
+    view.picture = view.wished
+    request = _request(state, room, session, view, frozenset())
+    return _search(state, structs.replace(request, room_node=node, milliunits=view.picture.milliunits)), node
+
+
 def _choose(
     state: State, room: RoomRecord, session: SessionRecord, view: ViewRecord, excluded_edges: frozenset[str]
 ) -> Placement:
     """A pair for the session. A view nobody draws takes the best picture some node has room for."""
-    drawn = view.node is not None
-    request = PlacementRequest(
+    request = _request(state, room, session, view, excluded_edges)
+    if view.node is None:
+        view.picture = _largest_that_fits(view.wished, largest_free(request, state.ready_nodes), state.settings.ladder)
+        request = structs.replace(request, milliunits=view.picture.milliunits)
+    return _search(state, request)
+
+
+def _request(
+    state: State, room: RoomRecord, session: SessionRecord, view: ViewRecord, excluded_edges: frozenset[str]
+) -> PlacementRequest:
+    return PlacementRequest(
         scene=room.scene,
         codec=view.picture.codec,
         milliunits=0,
@@ -232,10 +261,6 @@ def _choose(
         publishes=session.publishes,
         latency_cap_ms=math.inf if session.latency_cap_ms is None else session.latency_cap_ms,
     )
-    if not drawn:
-        view.picture = _largest_that_fits(view.wished, largest_free(request, state.ready_nodes), state.settings.ladder)
-        request = structs.replace(request, milliunits=view.picture.milliunits)
-    return _search(state, request)
 
 
 def _search(state: State, request: PlacementRequest) -> Placement:
@@ -270,11 +295,13 @@ def edge_granted(state: State, session: SessionRecord, fence: int) -> None:
     """The place on the edge is ours; go on with the view, or be done if it is drawn already."""
     session.edge_fence = fence
     view, room = state.views[session.view], state.rooms[session.room]
-    if view.node is None and not session.placed and room.node is not None:
-        views.claim(state, view, room.node)
-    else:
+    if view.node is not None or session.placed:
         _admit(state, session)
         views.refeed(state, view)
+    elif room.node is not None:
+        views.claim(state, view, room.node)
+    else:
+        abandon(state, session, _taken_meanwhile())
 
 
 def edge_refused(state: State, session: SessionRecord) -> None:
@@ -294,11 +321,15 @@ def edge_refused(state: State, session: SessionRecord) -> None:
 def _retry(state: State, session: SessionRecord, excluded_edges: frozenset[str]) -> None:
     view, room = state.views[session.view], state.rooms[session.room]
     if session.tries > state.settings.max_placement_tries:
-        raise Refusal(RefusalKind.FARM_FULL, "capacity was taken by others meanwhile", RETRY_WHEN_FULL_S)
+        raise _taken_meanwhile()
     placement = _choose(state, room, session, view, excluded_edges)
     if view.node is None and room.node is None:
         room.node = placement.node
     _claim_edge(state, session, placement)
+
+
+def _taken_meanwhile() -> Refusal:
+    return Refusal(RefusalKind.FARM_FULL, "capacity was taken by others meanwhile", RETRY_WHEN_FULL_S)
 
 
 def view_granted(state: State, view: ViewRecord, fence: int) -> None:

@@ -15,9 +15,7 @@ from broker.core.cascade import Seat, Standing, plan, reach
 from broker.core.effects import AgentKey, AgentKind, Claim, Release, Send, ViewMoved
 from broker.core.lines import first_bandwidth_bps
 from broker.core.picture import Picture, fit, within_budget
-from broker.core.placement import PlacementRequest, usable_nodes_for
 from broker.core.pools import NodeOffer
-from broker.core.refusals import Refusal
 from broker.core.state import EdgeRecord, Holding, RoomRecord, SessionRecord, State, ViewRecord, edge_pool, node_pool
 from broker.protocol import (
     AgentState,
@@ -404,6 +402,11 @@ def move_room(state: State, room: RoomRecord, region: str | None = None) -> bool
     views = [view for view in room_views(state, room) if view.node == room.node]
     if (home := _home_for(state, room, views, region)) is None:
         return False
+    _move_to(state, room, home, views)
+    return True
+
+
+def _move_to(state: State, room: RoomRecord, home: "_Home", views: list[ViewRecord]) -> None:
     room.node, room.world_node = home.node, None
     for view, picture in zip(views, home.pictures, strict=True):
         if view.node is not None and view.fence:
@@ -411,7 +414,29 @@ def move_room(state: State, room: RoomRecord, region: str | None = None) -> bool
         view.fence, view.picture = 0, picture
         claim(state, view, home.node)
     state.persist(room)
-    return True
+
+
+def roomier_node(state: State, room: RoomRecord, newcomer: ViewRecord) -> str | None:
+    """A node of the room's region that can draw all its views and one more as wished, if the room may move now."""
+    drawn = room_views(state, room)
+    home = state.ready_nodes.offer(str(room.node))
+    if home is None or any(not view.started or view.previous or view.node != room.node for view in drawn):
+        return None
+    found = _home_for(state, room, [*drawn, newcomer], home.region)
+    return None if found is None else found.node
+
+
+def move_to(state: State, room: RoomRecord, node: str) -> None:
+    """Move a room's views to this node, which has room for them as wished, while the old one draws on."""
+    views = room_views(state, room)
+    _move_to(state, room, _Home(node, [view.wished for view in views]), views)
+
+
+def place_homeless(state: State) -> None:
+    """Give every view without a node one, as far as there is room; rooms in the order in which they were made."""
+    rooms = {view.room for view in state.views.values() if view.node is None}
+    for room in [room for room in state.rooms.values() if room.room in rooms] if rooms else ():
+        place_room(state, room)
 
 
 def place_room(state: State, room: RoomRecord) -> None:
@@ -478,16 +503,11 @@ def has_home_elsewhere(state: State, view: ViewRecord) -> bool:
 
 
 def _able_nodes(state: State, room: RoomRecord, views: list[ViewRecord]) -> list[NodeOffer]:
-    """The nodes that could draw all of `views`, were there room."""
+    """The least loaded of each kind of nodes that could draw all of `views`, were there room."""
     excluded = {name for view in views for name in view.excluded} | ({room.node} if room.node else set())
-    codecs = {view.picture.codec for view in views}
-    request = PlacementRequest(
-        scene=room.scene, codec=views[0].picture.codec, milliunits=0, excluded_nodes=frozenset(excluded)
-    )
-    try:
-        return usable_nodes_for(request, [offer for offer in state.ready_nodes.offers() if codecs <= offer.codecs])
-    except Refusal:
-        return []
+    codecs, scene = {view.picture.codec for view in views}, room.scene.lower()
+    offers = state.ready_nodes.least_loaded(frozenset(excluded))
+    return [offer for offer in offers if codecs <= offer.codecs and scene in offer.scenes]
 
 
 # --- Look-ups -------------------------------------------------------------------------------------------

@@ -78,6 +78,35 @@ def test_nothing_is_moved_where_there_is_no_choice():
 # --- The core -------------------------------------------------------------------------------------------
 
 
+def test_a_room_costs_what_placement_counts_for_each_of_its_people():
+    farm = Farm()
+    for region in ("r1", "r2"):
+        farm.node(f"node-{region}", units=8.0, region=region)
+        farm.edge(f"edge-{region}", region=region)
+    farm.room("walk")
+    farm.room("hall", mode=Mode.CONFERENCE)
+    for rtt_ms, room in ((5.0, "walk"), (40.0, "walk"), (90.0, "hall"), (15.0, "hall")):
+        farm.join_live(room, probes=[Probe(edge="edge-r1", rtt_ms=rtt_ms, jitter_ms=2.0, loss=0.01)])
+    found = farm.brain.reoptimisation(farm.now)
+    for row, name in enumerate(found.rooms):
+        for column, region in enumerate(found.regions):
+            assert found.costs[row, column] == pytest.approx(_counted(farm, name, region))
+
+
+def _counted(farm: Farm, room: str, region: str) -> float:
+    """The same, one by one with the policy itself."""
+    state = farm.state
+    sessions = [state.sessions[name] for name in state.rooms[room].sessions]
+    units = sum(state.views[name].claimed for name in state.rooms[room].views) / 1_000.0
+    points = units * state.site_points(region)
+    for session in sessions:
+        edge = state.ready_edges.get(session.edge)
+        probe = next((probe for probe in session.probes if probe.edge == session.edge), None)
+        trunk_ms = edge.vantage.trunks_ms(state.ready_nodes, state.site_points)[region]
+        points += state.policy.cost(state.policy.line(probe, 0.0), trunk_ms, 0.0, 0.0)
+    return points
+
+
 def measure(farm: Farm, edge: str, **rtt_ms: float) -> None:
     farm.say(edge_key(edge), EdgeHeartbeat(load=EdgeLoad(node_rtt_ms=rtt_ms)))
 

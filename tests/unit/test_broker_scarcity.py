@@ -7,7 +7,7 @@ from hypothesis import given
 from broker.core.picture import Picture, PictureLadder, fit, own_picture, rungs, within_bandwidth, within_budget
 from broker.core.refusals import RefusalKind
 from broker.core.state import node_pool
-from broker.protocol import Codec, EndReason, Mode, PutView, Viewport
+from broker.protocol import Codec, EndReason, Mode, PutView, SessionState, Viewport
 from tests.support.broker_farm import Farm, node_key
 
 LADDER = PictureLadder()
@@ -22,10 +22,10 @@ pictures = st.builds(
 )
 
 
-def small_farm(units: float) -> Farm:
+def small_farm(units: float, max_viewers: int = 100) -> Farm:
     farm = Farm()
     farm.node("n1", units=units)
-    farm.edge("e1")
+    farm.edge("e1", max_viewers=max_viewers)
     return farm
 
 
@@ -157,6 +157,52 @@ def test_capacity_holds_and_only_who_cannot_get_the_smallest_picture_is_refused(
 
 
 # --- Moves ---
+
+
+def outgrown(units: float = 1.0, region: str = "r1") -> Farm:
+    """A room whose node is full, and another node with room for two."""
+    farm = small_farm(units=1.0)
+    farm.room()
+    farm.join_live()
+    farm.node("n2", units=units, region=region)
+    return farm
+
+
+def test_a_room_that_outgrows_its_node_moves_to_one_with_room_for_all():
+    farm = outgrown(units=2.0)
+    (first,) = farm.state.sessions.values()
+    second = farm.join_live()
+    assert [farm.view(session).node for session in (first, second)] == ["n2", "n2"]
+    assert farm.view(second).picture.width == 1280
+    assert first.state is SessionState.LIVE
+    assert farm.state.ledger.claimed(node_pool("n1")) == 1000
+    farm.start_view(farm.view(first))
+    assert farm.state.ledger.claimed(node_pool("n1")) == 0
+    assert farm.ended == {}
+
+
+@pytest.mark.parametrize(("units", "region"), [(1.9, "r1"), (2.0, "r2")])
+def test_a_room_that_outgrows_its_node_stays_where_there_is_no_room_for_all_in_its_region(units, region):
+    farm = outgrown(units, region)
+    assert farm.refusal().kind is RefusalKind.FARM_FULL
+    assert [view.node for view in farm.state.views.values()] == ["n1"]
+
+
+def test_a_room_is_not_moved_for_one_who_finds_no_edge():
+    farm = small_farm(units=1.0, max_viewers=1)
+    farm.room()
+    farm.join_live()
+    farm.node("n2", units=2.0)
+    assert farm.refusal().kind is RefusalKind.FARM_FULL
+    assert [view.node for view in farm.state.views.values()] == ["n1"]
+
+
+def test_a_newcomer_is_refused_when_another_broker_takes_the_place_that_the_room_was_to_move_to():
+    farm = outgrown(units=2.0)
+    farm.refuse_pools = ["node:n2"]
+    assert farm.refusal().kind is RefusalKind.FARM_FULL
+    (view,) = farm.state.views.values()
+    assert [holding.node for holding in view.previous] == ["n1"]
 
 
 def test_views_of_a_lost_node_go_on_smaller_on_a_smaller_one():
