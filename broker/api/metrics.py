@@ -61,6 +61,10 @@ class BrokerMetrics:
         self.below_good = Gauge(
             "farstage_viewers_below_good", "Viewers whose quality is less than good", registry=self.registry
         )
+        self.waiting = Gauge(
+            "farstage_waiting", "Tickets by what they wait for: a host, or a place", ["waits_for"],
+            registry=self.registry,
+        )  # fmt: skip
         self.reports_refused = Gauge(
             "farstage_reports_refused_total", "Reports of edges that were refused, by cause", ["cause"],
             registry=self.registry,
@@ -81,6 +85,9 @@ class BrokerMetrics:
         qualities = [quality for quality in measured if quality is not None]
         self.quality.set(sum(qualities) / len(qualities) if qualities else math.nan)
         self.below_good.set(sum(quality < GOOD for quality in qualities))
+        queued = sum(len(queue.tickets) for queue in state.queues.values())
+        self.waiting.labels("host").set(len(state.tickets) - queued)
+        self.waiting.labels("capacity").set(queued)
         for cause, count in state.telemetry.refused.items():
             self.reports_refused.labels(cause.value).set(count)
         for session_state in SessionState:

@@ -27,6 +27,7 @@ from broker.core.moves import MoveRecord
 from broker.core.policies import BestValue, PlacementPolicy
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.reoptimisation import Move, Problem
+from broker.core.scaling import UNMET_FOR_S
 from broker.core.schedule import Schedule
 from broker.core.sessions import Join
 from broker.core.state import (
@@ -296,7 +297,8 @@ class Brain:
         if state.demand.is_due(now):
             drawn = sum(view.claimed for view in state.views.values() if view.node is not None)
             watching = sum(session.edge is not None for session in state.sessions.values())
-            state.demand.sample(now, drawn / 1_000.0, watching)
+            queued = queues.waiting_for_the_farm(state, now - UNMET_FOR_S)
+            state.demand.sample(now, drawn / 1_000.0 + queued, watching + queued)
         return self._effects()
 
     def restore(

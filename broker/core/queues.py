@@ -88,6 +88,12 @@ def estimated_wait_s(state: State, ticket: TicketRecord, now: float) -> float | 
     return place * (now - queue.admitted_at[0]) / len(queue.admitted_at)
 
 
+def waiting_for_the_farm(state: State, since: float) -> int:
+    """How many wait for capacity since then, or longer: demand, like those who were refused a moment ago."""
+    queue = state.queues.get(FARM)
+    return 0 if queue is None else sum(state.tickets[name].since <= since for name in queue.tickets)
+
+
 # --- Whose turn it is -----------------------------------------------------------------------------------
 
 

@@ -236,6 +236,18 @@ def test_a_restarted_broker_keeps_the_order(full) -> None:
     assert list(restored.state.queues[FARM].tickets) == [ticket.ticket for ticket in tickets]
 
 
+def test_those_who_wait_for_the_farm_are_demand(full) -> None:
+    farm, inside = full
+    for _ in range(6):
+        wait_in(farm)
+    for _ in range(4):
+        farm.wait(20.0)
+        poll_all(farm)
+    latest = farm.state.demand.samples[-1]
+    assert latest.viewers == len(inside) + 6
+    assert latest.units == pytest.approx(4.0 + 6)
+
+
 # --- Latency caps ---------------------------------------------------------------------------------------
 
 CAPS = [LatencyCap(rtt_ms=50.0), LatencyCap(after_s=10.0, rtt_ms=100.0), LatencyCap(after_s=20.0, rtt_ms=200.0)]
