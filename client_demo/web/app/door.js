@@ -43,7 +43,8 @@ export class Door {
 
   async _ask() {
     this._stale = false;
-    this._entries = this._count > 0 ? await this._session.host.waiting() : [];
+    const entries = this._count > 0 ? await this._session.host.waiting() : [];
+    this._entries = entries.filter((entry) => entry.waits_for === 'host');
     this.show();
   }
 

@@ -265,6 +265,7 @@ export const EN = {
   'op.waitingRoom': 'waiting room',
   'op.waitingRoomWanted': 'A host lets people in one by one',
   'op.waits': 'waits to be let in',
+  'op.waitsForPlace': 'waits for a place',
   'op.comesIn': 'is let in',
   'op.admit': 'Let in',
   'op.admitAll': 'Let everybody in',

@@ -265,6 +265,7 @@ export const ZH = {
   'op.waitingRoom': '等候室',
   'op.waitingRoomWanted': '由主持人逐一准入',
   'op.waits': '等待准入',
+  'op.waitsForPlace': '等待空位',
   'op.comesIn': '已准入',
   'op.admit': '准入',
   'op.admitAll': '全部准入',

@@ -50,6 +50,7 @@ const LATEST_ENTRIES = 12;
  * @property {string} ticket
  * @property {string} display_name
  * @property {string} state
+ * @property {'host' | 'capacity'} waits_for
  */
 /** @typedef {{participant_s: number, energy_wh: number, carbon_g: number, cost: number}} Usage */
 /** @typedef {'ready' | 'draining' | 'drained' | 'lost'} AgentState */

@@ -77,7 +77,7 @@ export class Desk {
     byId('op-participants-heading').textContent = this.chosenRoom ? t('op.participantsOf', { room: this.chosenRoom }) : t('op.participants');
     byId('op-invite').hidden = this.chosenRoom === null;
     const rows = [...waiting.map((entry) => this._waitingRow(entry)), ...participants.map((entry) => this._participantRow(entry))];
-    byId('op-admit-all').hidden = waiting.length < 2;
+    byId('op-admit-all').hidden = waiting.filter((entry) => entry.waits_for === 'host').length < 2;
     showRows(byId('op-participants'), rows, t(this.chosenRoom ? 'op.noParticipants' : 'op.chooseRoom'));
     const scenes = [...new Set(nodes.flatMap((node) => node.capability.scenes))];
     byId('op-scenes').replaceChildren(...scenes.map((scene) => el('option', { value: scene })));
@@ -220,18 +220,19 @@ export class Desk {
    * @param {Waiting} entry
    * @returns {RowContent}
    */
-  _waitingRow({ ticket, display_name: name, state }) {
+  _waitingRow({ ticket, display_name: name, state, waits_for: waitsFor }) {
     const room = /** @type {string} */ (this.chosenRoom);
     const waits = state === 'waiting';
+    const words = waitsFor === 'host' ? 'op.waits' : 'op.waitsForPlace';
     return {
       key: `${room}/waiting/${ticket}`,
       testId: `op-waiting-${ticket}`,
       name,
-      about: [t(waits ? 'op.waits' : 'op.comesIn')],
+      about: [t(waits ? words : 'op.comesIn')],
       figures: [],
       actionsKey: `${language()} ${state}`,
       actions: waits ? [
-        smallButton('op.admit', `op-admit-${ticket}`, () => void this.attempt(() => this.api.decide(room, 'admit', [ticket]))),
+        ...waitsFor === 'host' ? [smallButton('op.admit', `op-admit-${ticket}`, () => void this.attempt(() => this.api.decide(room, 'admit', [ticket])))] : [],
         smallButton('op.refuse', `op-refuse-${ticket}`, () => void this.attempt(() => this.api.decide(room, 'refuse', [ticket])), true),
       ] : [],
     };

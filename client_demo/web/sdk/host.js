@@ -14,6 +14,7 @@ import { requestJson } from './problems.js';
  * @property {Role} role
  * @property {'waiting' | 'admitted'} state
  * @property {number | null} position
+ * @property {'host' | 'capacity'} waits_for
  */
 
 export class Host {
