@@ -7,7 +7,7 @@ answering each `Claim`, before the next event. A method that raises `Refusal` ha
 from collections.abc import Iterable, Sequence
 
 from broker.core import fleet, metering, publishing, revision, rooms, sessions, starts, views, waiting
-from broker.core.effects import AgentKey, Effect
+from broker.core.effects import AgentKey, Effect, Release
 from broker.core.policies import BestValue, PlacementPolicy
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.reoptimisation import Move, Problem
@@ -153,13 +153,14 @@ class Brain:
         return self._effects()
 
     def claim_granted(self, pool: str, key: str, fence: int) -> list[Effect]:
-        """The store granted a claim."""
-        if self.state.ledger.grant(pool, key, fence):
-            view, session = self._holder(pool, key)
-            if view is not None:
-                sessions.view_granted(self.state, view, fence)
-            elif session is not None:
-                sessions.edge_granted(self.state, session, fence)
+        """The store granted a claim. One that was given up in the same step, as its node died too, is given back."""
+        if not self.state.ledger.grant(pool, key, fence):
+            return [Release(pool, key, fence)]
+        view, session = self._holder(pool, key)
+        if view is not None:
+            sessions.view_granted(self.state, view, fence)
+        elif session is not None:
+            sessions.edge_granted(self.state, session, fence)
         return self._effects()
 
     def claim_refused(self, pool: str, key: str, now: float) -> list[Effect]:
