@@ -22,7 +22,7 @@ from broker.core import (
     views,
     waiting,
 )
-from broker.core.effects import AgentKey, Effect
+from broker.core.effects import AgentKey, Effect, Release
 from broker.core.moves import MoveRecord
 from broker.core.policies import BestValue, PlacementPolicy
 from broker.core.refusals import Refusal, RefusalKind
@@ -223,13 +223,14 @@ class Brain:
         return self._effects()
 
     def claim_granted(self, pool: str, key: str, fence: int) -> list[Effect]:
-        """The store granted a claim."""
-        if self.state.ledger.grant(pool, key, fence):
-            view, session = self._holder(pool, key)
-            if view is not None:
-                sessions.view_granted(self.state, view, fence)
-            elif session is not None:
-                sessions.edge_granted(self.state, session, fence)
+        """The store granted a claim. One that was given up in the same step, as its node died too, is given back."""
+        if not self.state.ledger.grant(pool, key, fence):
+            return [Release(pool, key, fence)]
+        view, session = self._holder(pool, key)
+        if view is not None:
+            sessions.view_granted(self.state, view, fence)
+        elif session is not None:
+            sessions.edge_granted(self.state, session, fence)
         return self._effects()
 
     def claim_refused(self, pool: str, key: str, now: float) -> list[Effect]:

@@ -1,5 +1,6 @@
 """What everybody experiences, looked at again and again: quality and latency by the true path, loads, power, faults."""
 
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -144,7 +145,8 @@ class Sampler:
         return total / 1_000.0
 
     def _count_faults(self) -> None:
-        self.over_places |= {edge.name for edge in self._fleet.edges.values() if len(edge.sessions) > edge.max_viewers}
+        connected = Counter(visitor.edge for visitor in self._pictures.visitors.values() if visitor.connected)
+        self.over_places |= {edge.name for edge, count in connected.items() if edge and count > edge.max_viewers}
         for stream, holders in self._fleet.holders.items():
             if len(holders) > 1 and self._is_drawn_twice(stream, holders):
                 self.drawn_twice_s += self._scenario.clock.sample_s

@@ -31,7 +31,7 @@ RESTART_S, RESTART_ROUND_TRIPS = 0.3, 3.0
 """An ICE restart after the line has changed."""
 RESTART_PATIENCE_S = 3.0
 """How long the browser SDK waits for an ICE restart (`sdk/session.js`) before it asks the broker to resume."""
-FIRST_DELAY_S, LONGEST_DELAY_S, DELAY_SPREAD = 0.5, 8.0, 0.2
+FIRST_DELAY_S, LONGEST_DELAY_S, DELAY_SPREAD, MOST_DOUBLED = 0.5, 8.0, 0.2, 8
 """Its pauses before each try, doubled from one to the next (`sdk/reconnect.js`)."""
 JOINED_AT = "2026-11-29T00:00:00Z"
 _PLAYS = (VideoCapability(codec=Codec.H264, profiles=["42e0", "4d00"]), VideoCapability(codec=Codec.VP8))
@@ -49,7 +49,7 @@ class Visits:
         self._number = 0
         self.asked = self.placed = self.turned_away = 0
         self.refusals: Counter[str] = Counter()
-        """By kind; one who tries again is refused again."""
+        """By kind; one who tries again may be refused again."""
         self.lost: Counter[str] = Counter()
         """Sessions that ended otherwise than by their user's will, by reason."""
         self.lost_by_cause: Counter[str] = Counter()
@@ -174,7 +174,7 @@ class Visits:
         self._resume_later(visitor, self._scenario.clients.notice_s + RESTART_PATIENCE_S)
 
     def _resume_later(self, visitor: Visitor, wait_s: float = 0.0) -> None:
-        pause_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0**visitor.tries)
+        pause_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(visitor.tries, MOST_DOUBLED))
         pause_s *= self._random.uniform(1.0 - DELAY_SPREAD, 1.0 + DELAY_SPREAD)
         visitor.tries += 1
         self._agenda.after(wait_s + pause_s, lambda: self._resume(visitor))
@@ -245,7 +245,7 @@ class Visits:
             return
         if reason is not EndReason.LEFT:
             self.lost[reason.value] += 1
-            self.lost_by_cause[visitor.cause] += 1
+            self.lost_by_cause[visitor.cause if visitor.dark_since is not None else reason.value] += 1
         self._be_gone(visitor)
 
     def _be_gone(self, visitor: Visitor) -> None:

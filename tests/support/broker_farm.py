@@ -11,6 +11,7 @@ from broker.core.effects import (
     Effect,
     JoinPlaced,
     JoinRefused,
+    Release,
     Send,
     SessionEnded,
     TicketChanged,
@@ -63,6 +64,9 @@ class Farm:
         self.fences: dict[str, list[int]] = {}
         self.refuse_pools: list[str] = []
         """The store refuses the next claim of each of these, as if another broker had been quicker."""
+        self.granted: list[tuple[str, str, int]] = []
+        """Claims by pool, key and fence, and those that were given back."""
+        self.released: list[tuple[str, str, int]] = []
         self._fence = 0
         self._joins = 0
         self._reports = 0
@@ -81,6 +85,8 @@ class Farm:
             done.append(effect)
             if isinstance(effect, Claim):
                 pending = self._claim(effect) + pending
+            elif isinstance(effect, Release):
+                self.released.append((effect.pool, effect.key, effect.fence))
             elif isinstance(effect, Send):
                 self.sent.append((str(effect.agent), effect.message))
             elif isinstance(effect, SessionEnded):
@@ -95,6 +101,7 @@ class Farm:
             return self.brain.claim_refused(effect.pool, effect.key, self.now)
         self._fence = max(self._fence, effect.fence_floor) + 1
         self.fences.setdefault(effect.key, []).append(self._fence)
+        self.granted.append((effect.pool, effect.key, self._fence))
         return self.brain.claim_granted(effect.pool, effect.key, self._fence)
 
     def to(self, agent: str, kind: type) -> list:

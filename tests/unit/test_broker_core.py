@@ -372,6 +372,21 @@ def test_a_dead_nodes_views_are_drawn_elsewhere_behind_the_same_edge(farm):
     assert farm.to("edge:e1", PutSession)[-1].state is SessionState.LIVE
 
 
+def test_a_claim_on_a_node_that_dies_in_the_same_step_is_given_back():
+    farm = Farm()
+    farm.edge("e1")
+    for name in ("n1", "n2"):
+        farm.node(name)
+    farm.room()
+    farm.join_live()
+    farm.node("n3")
+    silent = [node_key(name) for name in ("n1", "n2")]
+    farm.wait(5.0, silent=silent)
+    held = {key for key in farm.granted if key not in farm.released}
+    assert held == {(pool, key, entry.fence) for pool, key, entry in farm.state.ledger.entries()}
+    assert {pool for pool, _, _ in farm.granted if pool.startswith("node")} >= {"node:n1", "node:n3"}
+
+
 def test_a_silent_node_is_dead_after_three_heartbeats(farm):
     farm.node("n2")
     farm.room()
