@@ -23,9 +23,9 @@ from broker.api.presentation import grant, show_probe_target
 from broker.api.problems import ApiError, malformed
 from broker.api.timestamps import rfc3339
 from broker.core import moving, queues, waiting
+from broker.core.joining import Join
 from broker.core.probing import probe_targets
 from broker.core.refusals import Refusal
-from broker.core.sessions import Join
 from broker.core.state import RoomRecord
 from broker.core.tickets import Wish
 from broker.protocol import (

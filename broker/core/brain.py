@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from broker.core import (
     fleet,
+    joining,
     lines,
     metering,
     moderation,
@@ -23,13 +24,13 @@ from broker.core import (
     waiting,
 )
 from broker.core.effects import AgentKey, Effect, Release
+from broker.core.joining import Join
 from broker.core.moves import MoveRecord
 from broker.core.policies import BestValue, PlacementPolicy
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.reoptimisation import Move, Problem
 from broker.core.scaling import UNMET_FOR_S
 from broker.core.schedule import Schedule
-from broker.core.sessions import Join
 from broker.core.state import (
     AgentRecord,
     CoreSettings,
@@ -95,7 +96,7 @@ class Brain:
     def join(self, request: Join, now: float) -> list[Effect]:
         """Begin a session: after the claims, `JoinPlaced` or `JoinRefused` tells how it went. Raises `Refusal`."""
         try:
-            sessions.join(self.state, request, now)
+            joining.join(self.state, request, now)
         except Refusal as refusal:
             if refusal.kind is RefusalKind.FARM_FULL:
                 self.state.demand.refused(now)
@@ -290,7 +291,7 @@ class Brain:
             if session.session in state.sessions:
                 sessions.end(state, session, session.deadline_reason)
         waiting.expire(state, now)
-        queues.advance(state, lambda ticket: sessions.rehearse(state, ticket, now), now)
+        queues.advance(state, lambda ticket: joining.rehearse(state, ticket, now), now)
         waiting.tell_hosts(state)
         moving.expire(state, now)
         rooms.follow_schedules(state, now)

@@ -85,3 +85,8 @@ def first_bandwidth_bps(state: State, session: SessionRecord) -> float | None:
         return None if claimed is None else claimed.bandwidth_bps
     line = state.telemetry.networks.line(session.network, edge.region)
     return None if line is None else line.bandwidth_bps
+
+
+def bandwidth_bps(probes: Sequence[Probe]) -> float | None:
+    """What the client's line takes: its best measurement, as the edge is not chosen yet."""
+    return max((probe.bandwidth_bps for probe in probes if probe.bandwidth_bps is not None), default=None)

@@ -1,289 +1,25 @@
-"""Sessions: one participant's way from joining to the one reason it ends for.
+"""Sessions: one participant's life, from the claims of its places to the one reason it ends for.
 
-A join claims a place on an edge, then, unless its view is drawn already, capacity on a node. Only when both are
-granted are edge and node told. When no node has room for the wished picture, a smaller one is drawn
-(`picture.rungs`), and only who does not even get the smallest is refused. The store may refuse a claim because
-another broker was quicker; the session then tries the next best pair, a bounded number of times.
+A newcomer (`joining`) claims a place on an edge, then, unless their view is drawn already, capacity on a node. Only
+when both are granted are edge and node told. The store may refuse a claim because another broker was quicker; the
+session then tries the next best pair, a bounded number of times.
 """
 
-import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from msgspec import Struct, structs
-
-from broker.core import lines, moving, publishing, queues, views, waiting
+from broker.core import lines, moving, pairing, views, waiting
 from broker.core.effects import Claim, JoinPlaced, JoinRefused, ParticipantJoined, Release, Send, SessionEnded
-from broker.core.limits import require_place
-from broker.core.picture import (
-    CodecChoice,
-    Picture,
-    PictureLadder,
-    codec_choices,
-    own_picture,
-    rungs,
-    stage_choices,
-    stage_picture,
-    within_bandwidth,
-)
-from broker.core.placement import RETRY_WHEN_FULL_S, Placement, PlacementRequest, largest_free, search
-from broker.core.pools import Wanted
+from broker.core.picture import own_picture, within_bandwidth
+from broker.core.placement import RETRY_WHEN_FULL_S, Placement
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.state import NodeRecord, RoomRecord, SessionRecord, State, ViewRecord, edge_pool
-from broker.core.tickets import TicketRecord
-from broker.protocol import (
-    DropSession,
-    EndReason,
-    LatencyCap,
-    Mode,
-    ParticipantData,
-    Probe,
-    Role,
-    SessionState,
-    VideoCapability,
-    Viewport,
-)
-
-
-class Join(Struct, frozen=True, kw_only=True):
-    """A request to join, authenticated already. `session`, `participant`, `view` are fresh random names."""
-
-    room: str
-    session: str
-    participant: str
-    view: str
-    identity: str
-    display_name: str
-    role: Role
-    joined_at: str
-    token_id: str | None = None
-    probes: Sequence[Probe] = ()
-    network: str = ""
-    """The address prefix the client comes from."""
-    codecs: Sequence[VideoCapability] = ()
-    viewport: Viewport = Viewport()
-    publishes: bool = False
-    ticket: str | None = None
-    """Of the room's waiting room, admitted."""
-
-
-class _Plan(NamedTuple):
-    """What a join would make."""
-
-    view: ViewRecord
-    is_new: bool
-    session: SessionRecord
-    placement: Placement
-    moves_to: str | None
-    """The node to which the room moves first, as it has outgrown its own."""
-
-
-def join(state: State, request: Join, now: float) -> None:
-    """Begin a session. Raises `Refusal` when it cannot be; later trouble comes as `JoinRefused`."""
-    room = state.room(request.room)
-    move = moving.expected(state, room, request.token_id)
-    passes = request.publishes or move is not None
-    ticket = None if passes else waiting.require_entry(state, room, request.role, request.ticket, now)
-    if request.publishes:
-        publishing.require_free_stage(state, room)
-    plan = _plan(state, room, request, 0.0 if ticket is None else now - ticket.since, now)
-    view, session = plan.view, plan.session
-    if not passes and (ticket is None or not ticket.queue):
-        queues.require_turn(state, room, _need(room, view))
-    if move is not None:
-        moving.inherit(state, session, move)
-    if plan.moves_to is not None:
-        views.move_to(state, room, plan.moves_to)
-    if ticket is not None:
-        ticket.session = session.session
-    if plan.is_new:
-        state.views[view.view] = view
-        room.views.add(view.view)
-    state.sessions[session.session] = session
-    room.sessions.add(session.session)
-    room.empty_since = None
-    view.sessions.add(session.session)
-    _claim_edge(state, session, plan.placement)
-    if view.node is None:
-        room.node = plan.placement.node
-    state.persist(room)
-
-
-def _plan(state: State, room: RoomRecord, request: Join, waited_s: float, now: float) -> _Plan:
-    """What a join would make of who has waited so long; nothing is changed. Raises `Refusal`."""
-    require_place(state, room, request.role, besides=request.token_id)
-    view, is_new = _view_for(state, room, request)
-    session = _session_for(state, room, request, view, now)
-    session.latency_cap_ms = latency_cap_ms(room.latency_caps, waited_s)
-    return _Plan(view, is_new, session, *_choose_or_move(state, room, session, view))
-
-
-def latency_cap_ms(caps: Sequence[LatencyCap], waited_s: float) -> float | None:
-    """The cap for who has waited so long; `None` where there is none, 0 before the first one."""
-    if not caps:
-        return None
-    reached = [cap for cap in caps if cap.after_s <= waited_s]
-    return max(reached, key=lambda cap: cap.after_s).rtt_ms if reached else 0.0
-
-
-def rehearse(state: State, ticket: TicketRecord, now: float) -> queues.Need:
-    """What a place for a ticket takes, if its join would succeed now; else raises `Refusal`. Nothing is changed."""
-    room, wish = state.room(ticket.room), ticket.wish
-    request = Join(
-        room=ticket.room,
-        session=ticket.ticket,
-        participant=ticket.ticket,
-        view=ticket.ticket,
-        identity=ticket.identity,
-        display_name=ticket.display_name,
-        role=ticket.role,
-        joined_at="",
-        probes=wish.probes,
-        network=wish.network,
-        codecs=wish.codecs,
-        viewport=wish.viewport,
-    )
-    return _need(room, _plan(state, room, request, now - ticket.since, now).view)
-
-
-def _need(room: RoomRecord, view: ViewRecord) -> queues.Need:
-    """What is claimed for a view that has been planned, or is drawn already."""
-    drawn = view.node is not None
-    return queues.Need(None if drawn else Wanted(view.picture.codec, room.scene, view.picture.milliunits))
-
-
-def _session_for(state: State, room: RoomRecord, request: Join, view: ViewRecord, now: float) -> SessionRecord:
-    return SessionRecord(
-        session=request.session,
-        room=room.room,
-        participant=request.participant,
-        identity=request.identity,
-        display_name=request.display_name,
-        role=request.role,
-        joined_at=request.joined_at,
-        view=view.view,
-        token_id=request.token_id,
-        seat=_free_seat(state, room) if room.mode is Mode.CONFERENCE else None,
-        deadline=now + state.settings.connect_timeout_s,
-        probes=list(request.probes),
-        network=request.network,
-        publishes=request.publishes,
-        ticket=request.ticket,
-    )
-
-
-def _free_seat(state: State, room: RoomRecord) -> int:
-    taken = {state.sessions[name].seat for name in room.sessions}
-    return next(seat for seat in range(len(taken) + 1) if seat not in taken)
-
-
-def _view_for(state: State, room: RoomRecord, request: Join) -> tuple[ViewRecord, bool]:
-    """The view this participant will watch, and whether it is new."""
-    if room.mode is not Mode.CONFERENCE:
-        choice = _playable(state, codec_choices(request.codecs))
-        wished = own_picture(request.viewport, state.settings.picture, choice)
-        picture = within_bandwidth(wished, _bandwidth_bps(request.probes), state.settings.ladder)
-        return _new_view(request, picture, request.participant), True
-    choice = _playable(state, stage_choices(request.codecs))
-    for view in views.room_views(state, room):
-        if view.picture.codec is choice[0]:
-            return view, False
-    return _new_view(request, stage_picture(choice, state.settings.picture.stage_layers), None), True
-
-
-def reshape(state: State, session: SessionRecord, viewport: Viewport) -> None:
-    """The participant's picture area has another shape: a phone was turned. A stage stays as it is."""
-    view = state.views[session.view]
-    if view.participant is None:
-        return
-    wished = own_picture(viewport, state.settings.picture, (view.wished.codec, view.wished.profile))
-    views.reshape(state, view, within_bandwidth(wished, _bandwidth_bps(session.probes), state.settings.ladder))
-
-
-def _bandwidth_bps(probes: Sequence[Probe]) -> float | None:
-    """What the client's line takes: its best measurement, as the edge is not chosen yet."""
-    return max((probe.bandwidth_bps for probe in probes if probe.bandwidth_bps is not None), default=None)
-
-
-def _new_view(request: Join, wished: Picture, participant: str | None) -> ViewRecord:
-    return ViewRecord(view=request.view, room=request.room, participant=participant, wished=wished, picture=wished)
-
-
-def _playable(state: State, choices: list[CodecChoice]) -> CodecChoice:
-    """The client's best choice that some ready node encodes; its best one when none does, to be refused later."""
-    offered = {codec for pool in state.ready_nodes for codec in pool.kind.codecs}
-    return next((choice for choice in choices if choice[0] in offered), choices[0])
-
+from broker.protocol import DropSession, EndReason, ParticipantData, Probe, SessionState, Viewport
 
 # --- Placing --------------------------------------------------------------------------------------------
 
 
-def _choose_or_move(
-    state: State, room: RoomRecord, session: SessionRecord, view: ViewRecord
-) -> tuple[Placement, str | None]:
-    """A pair for a newcomer, and, if the room has outgrown its node, the one of its region that has room for all."""
-    try:
-        return _choose(state, room, session, view, frozenset()), None
-    except Refusal as refusal:
-        is_full = refusal.kind is RefusalKind.FARM_FULL and view.node is None and room.node is not None
-        node = views.roomier_node(state, room, view) if is_full else None
-        if node is None:
-            raise
-    view.picture = view.wished
-    request = _request(state, room, session, view, frozenset())
-    return _search(state, structs.replace(request, room_node=node, milliunits=view.picture.milliunits)), node
-
-
-def _choose(
-    state: State, room: RoomRecord, session: SessionRecord, view: ViewRecord, excluded_edges: frozenset[str]
-) -> Placement:
-    """A pair for the session. A view nobody draws takes the best picture some node has room for."""
-    request = _request(state, room, session, view, excluded_edges)
-    if view.node is None:
-        view.picture = _largest_that_fits(view.wished, largest_free(request, state.ready_nodes), state.settings.ladder)
-        request = structs.replace(request, milliunits=view.picture.milliunits)
-    return _search(state, request)
-
-
-def _request(
-    state: State, room: RoomRecord, session: SessionRecord, view: ViewRecord, excluded_edges: frozenset[str]
-) -> PlacementRequest:
-    return PlacementRequest(
-        scene=room.scene,
-        codec=view.picture.codec,
-        milliunits=0,
-        probes=lines.known_lines(state, session),
-        region_lines=lines.region_lines(state, session.network),
-        room_node=view.node or room.node,
-        excluded_nodes=frozenset(view.excluded),
-        excluded_edges=excluded_edges,
-        among_edges=_edges_for(state, view),
-        publishes=session.publishes,
-        latency_cap_ms=math.inf if session.latency_cap_ms is None else session.latency_cap_ms,
-    )
-
-
-def _search(state: State, request: PlacementRequest) -> Placement:
-    return search(request, state.ready_edges, state.ready_nodes, state.policy, state.site_points)
-
-
-def _largest_that_fits(wished: Picture, free: int, ladder: PictureLadder) -> Picture:
-    """The best rung that `free` milliunits can draw; the lowest one when none can, to be refused."""
-    pictures = rungs(wished, ladder)
-    return next((picture for picture in pictures if picture.milliunits <= free), pictures[-1])
-
-
-def _edges_for(state: State, view: ViewRecord) -> frozenset[str] | None:
-    """Any ready edge (`None`); those that show the view already once it reaches as many as it can."""
-    return frozenset(view.parents) if views.is_spread(state, view) else None
-
-
-def _has_edge_for(state: State, view: ViewRecord) -> bool:
-    among = _edges_for(state, view)
-    return any(among is None or edge.edge in among for edge in state.ready_edges)
-
-
-def _claim_edge(state: State, session: SessionRecord, placement: Placement) -> None:
+def claim_edge(state: State, session: SessionRecord, placement: Placement) -> None:
+    """Ask for a place on the edge that was chosen."""
     session.edge = placement.edge
     pool = edge_pool(placement.edge)
     state.ledger.add(pool, session.session, 1)
@@ -322,10 +58,10 @@ def _retry(state: State, session: SessionRecord, excluded_edges: frozenset[str])
     view, room = state.views[session.view], state.rooms[session.room]
     if session.tries > state.settings.max_placement_tries:
         raise _taken_meanwhile()
-    placement = _choose(state, room, session, view, excluded_edges)
+    placement = pairing.choose(state, room, session, view, excluded_edges)
     if view.node is None and room.node is None:
         room.node = placement.node
-    _claim_edge(state, session, placement)
+    claim_edge(state, session, placement)
 
 
 def _taken_meanwhile() -> Refusal:
@@ -430,9 +166,9 @@ def resume(state: State, name: str, probes: Sequence[Probe], now: float) -> None
     """
     session = state.session(name)
     edge = state.edges.get(session.edge) if session.edge is not None else None
-    is_going = edge is not None and edge.departing and _has_edge_for(state, state.views[session.view])
+    is_going = edge is not None and edge.departing and pairing.has_edge_for(state, state.views[session.view])
     is_elsewhere = edge is None or not edge.connected or is_going
-    placement = _choose_edge(state, session, probes) if is_elsewhere else None
+    placement = pairing.choose_edge(state, session, probes) if is_elsewhere else None
     if session.was_connected:
         session.deadline = now + state.settings.connect_timeout_s
         session.deadline_reason = EndReason.CONNECTION_LOST
@@ -442,24 +178,7 @@ def resume(state: State, name: str, probes: Sequence[Probe], now: float) -> None
     _release_edge(state, session)
     session.probes = list(probes) or session.probes
     session.tries = 0
-    _claim_edge(state, session, placement)
-
-
-def _choose_edge(state: State, session: SessionRecord, probes: Sequence[Probe]) -> Placement:
-    """The best edge for a view that is drawn already, or that is between two nodes."""
-    view, room = state.views[session.view], state.rooms[session.room]
-    is_drawn = view.node is not None and view.node in state.ready_nodes
-    request = PlacementRequest(
-        scene=room.scene,
-        codec=view.picture.codec,
-        milliunits=0,
-        probes=lines.known_lines(state, session, probes),
-        region_lines=lines.region_lines(state, session.network),
-        room_node=view.node if is_drawn else None,
-        among_edges=_edges_for(state, view),
-        publishes=session.publishes,
-    )
-    return _search(state, request)
+    claim_edge(state, session, placement)
 
 
 def end(state: State, session: SessionRecord, reason: EndReason) -> None:
@@ -550,3 +269,12 @@ def view_failed(state: State, view: ViewRecord, node: NodeRecord, now: float) ->
         room.node, room.world_node = None, None
         views.leave_world(state, room, node.node)
     views.place_room(state, room)
+
+
+def reshape(state: State, session: SessionRecord, viewport: Viewport) -> None:
+    """The participant's picture area has another shape: a phone was turned. A stage stays as it is."""
+    view = state.views[session.view]
+    if view.participant is None:
+        return
+    wished = own_picture(viewport, state.settings.picture, (view.wished.codec, view.wished.profile))
+    views.reshape(state, view, within_bandwidth(wished, lines.bandwidth_bps(session.probes), state.settings.ladder))

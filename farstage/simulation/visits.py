@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
+from broker.core.joining import Join
 from broker.core.probing import probe_targets
 from broker.core.refusals import Refusal, RefusalKind
-from broker.core.sessions import Join
 from broker.protocol import (
     Codec,
     EndReason,

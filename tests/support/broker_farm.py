@@ -16,8 +16,8 @@ from broker.core.effects import (
     SessionEnded,
     TicketChanged,
 )
+from broker.core.joining import Join
 from broker.core.refusals import Refusal
-from broker.core.sessions import Join
 from broker.core.state import CoreSettings, RoomRecord, SessionRecord, ViewRecord
 from broker.core.tickets import TicketRecord, Wish
 from broker.core.validation import validate_state

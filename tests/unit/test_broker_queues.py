@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.core import queues
+from broker.core.joining import latency_cap_ms
 from broker.core.queues import FARM, estimated_wait_s, position
 from broker.core.refusals import Refusal, RefusalKind
-from broker.core.sessions import latency_cap_ms
 from broker.core.state import SessionRecord
 from broker.core.tickets import TicketRecord
 from broker.protocol import AgentState, EndReason, LatencyCap, Mode, Probe, TicketState, ViewerConnected
