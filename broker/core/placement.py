@@ -7,7 +7,6 @@ is free. The answer is the exact minimum: a region is left out only when nothing
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from operator import attrgetter
 
 from msgspec import Struct, structs
@@ -16,7 +15,7 @@ from broker.core.policies import LineCost, Measured, PlacementPolicy
 from broker.core.pools import Fit, NodeOffer, NodePools, Region, Wanted
 from broker.core.quality import UNKNOWN_RTT_MS
 from broker.core.refusals import Refusal, RefusalKind
-from broker.core.ways import EdgePools, ReadyEdge, SitePoints, Vantage
+from broker.core.ways import EdgePools, ReadyEdge, SitePoints, Vantage, Way
 from broker.protocol import Codec, Probe
 
 RETRY_WHEN_FULL_S = 10.0
@@ -63,15 +62,15 @@ def search(
     searching = _Search(request, nodes, policy, site_points)
     probes = sorted(request.probes, key=_rtt_ms)
     for probe in probes:
-        edge = edges.get(probe.edge)
-        if edge is not None and searching.takes(edge):
+        if (edge := edges.get(probe.edge)) is not None:
             searching.behind(edge, probe)
-    assumed = _assumed(probes)
     for region, line in request.region_lines.items():
         searching.unmeasured(edges.vantage(region), line)
-    for vantage in searching.that_may_gain_by(assumed, edges):
-        if vantage.name not in request.region_lines:
-            searching.unmeasured(vantage, assumed)
+    if searching.may_gain_by_unmeasured(edges):
+        assumed = _assumed(probes)
+        for vantage in searching.that_may_gain_by(assumed, edges):
+            if vantage.name not in request.region_lines:
+                searching.unmeasured(vantage, assumed)
     if not searching.node:
         raise _explained(request, edges, nodes)
     return Placement(edge=searching.edge, node=searching.node, cost=searching.cost)
@@ -93,7 +92,12 @@ _rtt_ms = attrgetter("rtt_ms")
 
 
 class _Search:
-    """The best pair so far: `node` on `edge` at `cost`."""
+    """The best pair so far: `node` on `edge` at `cost`. What a decision does thousands of times is written out."""
+
+    __slots__ = (
+        "_any_edge", "_is_free", "_is_plain", "_latency_cap_ms", "_lines", "_measured", "_nodes", "_policy", "_request",
+        "_site_points", "_wanted", "cost", "edge", "node",
+    )  # fmt: skip
 
     def __init__(
         self, request: PlacementRequest, nodes: NodePools, policy: PlacementPolicy, site_points: SitePoints
@@ -105,7 +109,7 @@ class _Search:
         self._policy = policy
         self._site_points = site_points
         self._wanted = Wanted(request.codec, request.scene, request.milliunits)
-        self._line_of = policy.line
+        self._measured: set[str] | None = None
         self._lines: dict[str, tuple[LineCost, float]] = {}
         """A line to each region that was looked at, and the longest trunk that may follow it."""
         self._latency_cap_ms = request.latency_cap_ms
@@ -113,13 +117,10 @@ class _Search:
         self._is_plain = not policy.packs and not request.excluded_nodes
         self._any_edge = not request.excluded_edges and request.among_edges is None and not request.publishes
 
-    @cached_property
-    def _measured(self) -> set[str]:
-        return {probe.edge for probe in self._request.probes}
-
-    def takes(self, edge: ReadyEdge) -> bool:
-        """Whether this edge has a place and may serve."""
-        return edge.viewers < edge.max_viewers and (self._any_edge or _may_serve(self._request, edge))
+    def may_gain_by_unmeasured(self, edges: EdgePools) -> bool:
+        """Whether some edge could give a better pair by a line that is no longer than any that is assumed."""
+        ranked = edges.ranked(self._nodes, self._site_points, self._policy, UNKNOWN_RTT_MS)
+        return bool(ranked) and ranked[0][0] <= self.cost
 
     def that_may_gain_by(self, assumed: Measured | None, edges: EdgePools) -> Iterator[Vantage]:
         """The vantage points behind which, with such a line, there could be a better pair, the most promising first."""
@@ -131,39 +132,46 @@ class _Search:
 
     def unmeasured(self, vantage: Vantage, line: Measured | None) -> None:
         """Look behind the edges here that the client has not measured, as if they had this line."""
+        if self._measured is None:
+            self._measured = {probe.edge for probe in self._request.probes}
         for edge in vantage.edges.values():
-            if edge.edge not in self._measured and self.takes(edge):
+            if edge.edge not in self._measured:
                 self.behind(edge, line)
 
     def behind(self, edge: ReadyEdge, probe: Measured | None) -> None:
-        """Look at the pairs with this edge, unless another edge of its region has a line that is no worse."""
-        line = self._line_of(probe, edge.viewers / edge.max_viewers)
+        """Look at the pairs with this edge, if it has a place and no other edge of its region has a line as good."""
+        if edge.viewers >= edge.max_viewers or not (self._any_edge or _may_serve(self._request, edge)):
+            return
+        line = self._policy.line(probe, edge.viewers / edge.max_viewers)
         most_trunk_ms = self._latency_cap_ms - (0.0 if probe is None else probe.rtt_ms)
-        known = self._lines.get(edge.vantage.name)
+        vantage = edge.vantage
+        known = self._lines.get(vantage.name)
         if known is not None and known[0] <= line and known[0][1] <= line[1] and known[1] >= most_trunk_ms:
             if known[0] != line:
                 return
         else:
-            self._lines[edge.vantage.name] = (line, most_trunk_ms)
+            self._lines[vantage.name] = (line, most_trunk_ms)
         if self._is_free:
-            self._over_regions(edge, line, most_trunk_ms)
+            ways = vantage.ways(self._nodes, self._site_points, self._policy, line[0])
+            if ways and ways[0][0] + line[1] <= self.cost:
+                self._over_regions(edge, line, most_trunk_ms, ways)
         else:
             self._at_home(edge, line, most_trunk_ms)
 
-    def _over_regions(self, edge: ReadyEdge, line: LineCost, most_trunk_ms: float) -> None:
+    def _over_regions(self, edge: ReadyEdge, line: LineCost, most_trunk_ms: float, ways: list[Way]) -> None:
         """The cheapest ways first, until no other could be better."""
-        cost_of, wanted, is_plain, rest = self._policy.cost, self._wanted, self._is_plain, line[1]
-        ways = edge.vantage.ways(self._nodes, self._site_points, self._policy, line[0])
+        cost_of, wanted, is_plain, rest, best = self._policy.cost, self._wanted, self._is_plain, line[1], self.cost
         for least, _, trunk_rtt_ms, region, points in ways:
-            if least + rest > self.cost:
+            if least + rest > best:
                 return
-            if least + rest + region.scarcity > self.cost:
+            if least + rest + region.scarcity > best:
                 continue
             fit = region.fit(wanted) if is_plain else self._scan(region)
             if fit is not None and trunk_rtt_ms <= most_trunk_ms:
                 cost = cost_of(line, trunk_rtt_ms, fit[0], points + region.scarcity)
-                if cost <= self.cost:
+                if cost <= best:
                     self._take(cost, edge.edge, fit[1])
+                    best = cost
 
     def _scan(self, region: Region) -> Fit | None:
         return region.scan(self._wanted, self._request.excluded_nodes, fullest=self._policy.packs)

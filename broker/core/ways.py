@@ -141,6 +141,8 @@ class EdgePools:
 
     def __init__(self, offers: Iterable[EdgeOffer] = ()) -> None:
         self._edges: dict[str, ReadyEdge] = {}
+        self.get = self._edges.get
+        """An edge by its name, if it is ready."""
         self._vantages: dict[str, Vantage] = {}
         self._ranked: dict[int, list[tuple[float, str, Vantage]]] = {}
         self._version = -1
@@ -170,10 +172,6 @@ class EdgePools:
         """So many places of an edge are taken now."""
         if (known := self._edges.get(edge)) is not None:
             known.viewers = viewers
-
-    def get(self, edge: str) -> ReadyEdge | None:
-        """An edge, if it is ready."""
-        return self._edges.get(edge)
 
     def ranked(
         self, pools: NodePools, site_points: SitePoints, policy: PlacementPolicy, delay_ms: float

@@ -19,6 +19,7 @@ from farstage.bench.machine import machine
 from farstage.bench.placement import optimum
 from farstage.bench.placement.rules import RULES, Choice, Free, Rule
 from farstage.bench.placement.world import UNIT, Floats, Ints, World, build, site_name
+from farstage.collector import calm_down
 
 REOPTIMISATIONS = 4
 NOBODY = -1
@@ -117,7 +118,8 @@ class Assignment:
 
 
 async def measure(settings: PlacementSettings, progress: Callable[[str], None]) -> PlacementReport:
-    """Measure all of it, one after the other."""
+    """Measure all of it, one after the other; with the garbage collector as a broker has it."""
+    calm_down()
     progress(f"a world of {settings.nodes:,} nodes and {settings.clients:,} clients")
     world = build(settings.nodes, settings.clients, settings.seed)
     progress("placing one after the other")
