@@ -73,6 +73,7 @@ def show_participant(state: State, session: SessionRecord) -> Participant:
         joined_at=session.joined_at,
         publishes=session.publishes,
         report=state.telemetry.report(session.session),
+        line=state.telemetry.summary(session.session),
         usage=session.totals.usage(),
         quality=experienced_quality(state, session),
     )

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from broker.core.networks import METRICS, SAMPLES_A_SESSION, Networks, Slots
-from broker.protocol import ViewerReport
+from broker.protocol import ViewerLine, ViewerReport
 from broker.protocol.report_batch import BIT, REPORT, ReportBatch, report_of
 
 WINDOW = 16
@@ -233,6 +233,15 @@ class Telemetry:
             return None
         values = self._averages[slot].tolist()
         return None if math.isnan(values[0]) else Line(*values)
+
+    def summary(self, session: str) -> ViewerLine | None:
+        """A viewer's line for people to look at; `None` before its first report."""
+        slot = self._reported(session)
+        if slot is None:
+            return None
+        names, values = ViewerLine.__struct_fields__, (self._averages[slot], self.high([session])[0])
+        pairs = zip(names, np.stack(values, axis=1).ravel().tolist(), strict=True)
+        return ViewerLine(**{name: float(f"{value:.4g}") for name, value in pairs if not math.isnan(value)})
 
     def lines(self, sessions: list[str]) -> Samples:
         """Averages of many: (sessions, METRICS), NaN for what is unknown."""

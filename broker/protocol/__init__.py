@@ -191,7 +191,7 @@ from broker.protocol.rooms import (
     TokenRequest,
 )
 from broker.protocol.scaling import Scaling, Wanted
-from broker.protocol.telemetry import DecodeStatistics, ViewerReport
+from broker.protocol.telemetry import DecodeStatistics, ViewerLine, ViewerReport
 from broker.protocol.templates import Template, TemplateList
 from broker.protocol.terms import (
     API_VERSION,
@@ -453,6 +453,7 @@ __all__ = [
     "ViewStarted",
     "ViewerConnected",
     "ViewerGone",
+    "ViewerLine",
     "ViewerReport",
     "Viewport",
     "WaitingChanged",

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from broker.protocol.telemetry import ViewerReport
+from broker.protocol.telemetry import ViewerLine, ViewerReport
 from broker.protocol.terms import MAX_METADATA_ENTRIES, DisplayName, Identifier, Message, Mode, Role, SessionState
 from broker.protocol.usage import Usage
 
@@ -161,6 +161,8 @@ class Participant(Message, frozen=True):
     joined_at: str
     publishes: bool = False
     report: "ViewerReport | None" = None
+    line: ViewerLine | None = None
+    """Absent before the first report."""
     usage: Usage = Usage()
     """What the session has used so far."""
     quality: float | None = None

@@ -20,6 +20,20 @@ class DecodeStatistics(Message, frozen=True):
     height: Annotated[int, Meta(ge=0, le=16_384)] | None = None
 
 
+class ViewerLine(Message, frozen=True, kw_only=True):
+    """A viewer's line over the last sixteen reports, as its edge measured it: averages of the middle half, and what nine
+    in ten do not exceed (of the bandwidth: fall below). Absent where it has not been measured."""
+
+    rtt_ms: float | None = None
+    rtt_high_ms: float | None = None
+    jitter_ms: float | None = None
+    jitter_high_ms: float | None = None
+    loss: float | None = None
+    loss_high: float | None = None
+    bandwidth_bps: float | None = None
+    bandwidth_low_bps: float | None = None
+
+
 class ViewerReport(DecodeStatistics, frozen=True, kw_only=True):
     """One viewer over one second: what its edge measured, and the decoder's figures as the client claims them."""
 

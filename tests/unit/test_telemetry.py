@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.core.telemetry import CLOCK_BELIEVED_AFTER, WINDOW, Cause, Telemetry, averages
-from broker.protocol import ViewerReport
+from broker.protocol import ViewerLine, ViewerReport
 from broker.protocol.report_batch import (
     FIELDS,
     MAX_REPORTS_A_BATCH,
@@ -232,6 +232,15 @@ def test_the_lower_percentile_of_bandwidth_is_what_can_be_relied_on(telemetry: T
     for second in range(WINDOW):
         edge.send(ViewerReport(session="s1", rtt_ms=1.0, estimate_bps=1e5 if second % 5 == 0 else 5e6))
     assert telemetry.high(["s1"])[0, 3] == pytest.approx(1e5)
+
+
+def test_a_line_is_summed_up_for_people_with_what_is_not_known_left_out(telemetry: Telemetry, edge: Edge) -> None:
+    assert telemetry.summary("s1") is None
+    for second in range(WINDOW):
+        edge.send(ViewerReport(session="s1", rtt_ms=500.0 if second % 5 == 0 else 20.0, estimate_bps=3e6))
+    assert telemetry.summary("s1") == ViewerLine(
+        rtt_ms=20.0, rtt_high_ms=500.0, bandwidth_bps=3e6, bandwidth_low_bps=3e6
+    )
 
 
 def test_a_line_follows_within_a_window(telemetry: Telemetry, edge: Edge) -> None:
