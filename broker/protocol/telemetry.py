@@ -21,8 +21,10 @@ class DecodeStatistics(Message, frozen=True):
 
 
 class ViewerLine(Message, frozen=True, kw_only=True):
-    """A viewer's line over the last sixteen reports, as its edge measured it: averages of the middle half, and what nine
-    in ten do not exceed (of the bandwidth: fall below). Absent where it has not been measured."""
+    """A viewer's line over the last sixteen reports, as its edge measured it; absent where it has not been.
+
+    Averages are those of the middle half; nine in ten reports do not exceed the high ones, and exceed the low one.
+    """
 
     rtt_ms: float | None = None
     rtt_high_ms: float | None = None
