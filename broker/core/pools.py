@@ -252,6 +252,11 @@ class NodePools:
                         return True
         return False
 
+    def region_of(self, node: str) -> str | None:
+        """Where a node is, if it is ready."""
+        pool = self._pool_of.get(node)
+        return None if pool is None else pool.kind.region
+
     def offer(self, node: str) -> NodeOffer | None:
         """A node as it stands, if it is ready."""
         pool = self._pool_of.get(node)

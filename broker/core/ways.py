@@ -4,7 +4,8 @@ A region is one vantage point: what any of its edges has measured to any node of
 the edges of a region that a client has measured only those matter whose line is not worse than another's.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 from msgspec import Struct
@@ -47,14 +48,19 @@ class Vantage:
         self._trunks_ms = self._points = np.zeros(0)
         self._ways: dict[int, list[Way]] = {}
         self._version = -1
+        self._basis: dict[str, float] = {}
+        """The measured round trips by which the ways are ranked, to each region."""
+        self._is_stale = True
+        self.generation = 0
+        """Rises when the ways are ranked anew."""
 
     def measured_anew(self) -> None:
-        """An edge has told new round trips."""
-        self._version = -1
+        """An edge has told new round trips, or has come or gone."""
+        self._is_stale = True
 
     def ways(self, pools: NodePools, site_points: SitePoints, policy: PlacementPolicy, delay_ms: float) -> list[Way]:
         """All ways, the cheapest first for lines of at least about this delay; ranked once for all lines like it."""
-        if self._version != pools.version:
+        if self._is_stale or self._version != pools.version:
             self._look_anew(pools, site_points)
         step = int(delay_ms / DELAY_STEP_MS)
         known = self._ways.get(step)
@@ -76,22 +82,30 @@ class Vantage:
 
     def trunks_ms(self, pools: NodePools, site_points: SitePoints) -> dict[str, float]:
         """Round trips to all regions that have ready nodes."""
-        if self._version != pools.version:
-            self._look_anew(pools, site_points)
+        self.look(pools, site_points)
         return {region.name: rtt_ms for rtt_ms, region, _ in self._reach}
 
+    def look(self, pools: NodePools, site_points: SitePoints) -> None:
+        """Take note of what has been told since the ways were ranked."""
+        if self._is_stale or self._version != pools.version:
+            self._look_anew(pools, site_points)
+
     def _look_anew(self, pools: NodePools, site_points: SitePoints) -> None:
-        """Forget what was ranked: regions came or went, or round trips changed."""
-        self._version = pools.version
+        """Forget what was ranked, if regions came or went, or the round trip to one has changed."""
+        measured, is_same = self._measured(pools), self._version == pools.version
+        self._version, self._is_stale = pools.version, False
+        if is_same and _are_alike(measured, self._basis):
+            return
+        self._basis = measured
+        self.generation += 1
         self._reach = self._all(pools, site_points)
         self._trunks_ms = np.array([trunk_rtt_ms for trunk_rtt_ms, _, _ in self._reach])
         self._points = np.array([points for _, _, points in self._reach])
         self._ways = {}
 
     def _all(self, pools: NodePools, site_points: SitePoints) -> list[tuple[float, Region, float]]:
-        measured = self._measured(pools)
         return [
-            (measured.get(name, guessed_trunk_rtt_ms(self.name, name)), region, site_points(name))
+            (self._basis.get(name, guessed_trunk_rtt_ms(self.name, name)), region, site_points(name))
             for name, region in pools.regions.items()
         ]
 
@@ -99,35 +113,38 @@ class Vantage:
         """The shortest round trip that was measured to each region."""
         least: dict[str, float] = {}
         for edge in self.edges.values():
-            for node, rtt_ms in edge.ranked_rtt_ms.items():
-                known = pools.offer(node)
-                if known is not None:
-                    least[known.region] = min(rtt_ms, least.get(known.region, rtt_ms))
+            for node, rtt_ms in edge.node_rtt_ms.items():
+                region = pools.region_of(node)
+                if region is not None and rtt_ms < least.get(region, math.inf):
+                    least[region] = rtt_ms
         return least
 
 
-class ReadyEdge:
-    """An edge that takes viewers. `ranked_rtt_ms` are the round trips by which its region's ways are ranked."""
+def _are_alike(measured: Mapping[str, float], basis: Mapping[str, float]) -> bool:
+    """Whether ways that were ranked by the one hold for the other: trunks to more nodes of a region change little."""
+    return measured.keys() == basis.keys() and all(
+        abs(rtt_ms - basis[region]) < RTT_STEP_MS for region, rtt_ms in measured.items()
+    )
 
-    __slots__ = ("edge", "max_viewers", "node_rtt_ms", "ranked_rtt_ms", "takes_publishers", "vantage", "viewers")
+
+class ReadyEdge:
+    """An edge that takes viewers."""
+
+    __slots__ = ("edge", "max_viewers", "node_rtt_ms", "takes_publishers", "vantage", "viewers")
 
     def __init__(self, offer: EdgeOffer, vantage: Vantage) -> None:
         self.edge, self.vantage = offer.edge, vantage
         self.viewers, self.max_viewers = offer.viewers, offer.max_viewers
-        self.node_rtt_ms = self.ranked_rtt_ms = offer.node_rtt_ms
+        self.node_rtt_ms = offer.node_rtt_ms
         self.takes_publishers = offer.takes_publishers
 
     def takes(self, offer: EdgeOffer) -> bool:
-        """Take an offer of this edge that ranks the ways as the last one did; false for another."""
-        former = self.ranked_rtt_ms
-        is_like = (self.vantage.name, self.max_viewers, self.takes_publishers, former.keys()) == (
-            offer.region,
-            offer.max_viewers,
-            offer.takes_publishers,
-            offer.node_rtt_ms.keys(),
-        )
-        if not is_like or any(abs(rtt_ms - former[node]) >= RTT_STEP_MS for node, rtt_ms in offer.node_rtt_ms.items()):
+        """Take an offer of this edge; false if it is another one now."""
+        offered = (offer.region, offer.max_viewers, offer.takes_publishers)
+        if (self.vantage.name, self.max_viewers, self.takes_publishers) != offered:
             return False
+        if self.node_rtt_ms != offer.node_rtt_ms:
+            self.vantage.measured_anew()
         self.viewers, self.node_rtt_ms = offer.viewers, offer.node_rtt_ms
         return True
 
@@ -145,6 +162,9 @@ class EdgePools:
         """An edge by its name, if it is ready."""
         self._vantages: dict[str, Vantage] = {}
         self._ranked: dict[int, list[tuple[float, str, Vantage]]] = {}
+        self._told: set[Vantage] = set()
+        """Whose edges have been heard of since."""
+        self._generations: dict[str, int] = {}
         self._version = -1
         for offer in offers:
             self.put(offer)
@@ -153,6 +173,7 @@ class EdgePools:
         """An edge takes viewers, as told here: at first, and with each heartbeat."""
         known = self._edges.get(offer.edge)
         if known is not None and known.takes(offer):
+            self._told.add(known.vantage)
             return
         self.drop(offer.edge)
         vantage = self._vantages.setdefault(offer.region, Vantage(offer.region))
@@ -167,6 +188,8 @@ class EdgePools:
             known.vantage.measured_anew()
             if not known.vantage.edges:
                 del self._vantages[known.vantage.name]
+                self._told.discard(known.vantage)
+                self._generations.pop(known.vantage.name, None)
 
     def claimed(self, edge: str, viewers: int) -> None:
         """So many places of an edge are taken now."""
@@ -179,6 +202,8 @@ class EdgePools:
         """All vantage points by `Vantage.least`, the name, and they themselves; ranked once for all lines like it."""
         if self._version != pools.version:
             self._version, self._ranked = pools.version, {}
+        if self._told:
+            self._hear(pools, site_points)
         step = int(delay_ms / DELAY_STEP_MS)
         known = self._ranked.get(step)
         if known is None:
@@ -187,6 +212,14 @@ class EdgePools:
                 for vantage in self._vantages.values()
             )
         return known
+
+    def _hear(self, pools: NodePools, site_points: SitePoints) -> None:
+        """Forget the ranking if heartbeats have told what ranks a vantage point's ways anew."""
+        for vantage in self._told:
+            vantage.look(pools, site_points)
+            if self._generations.get(vantage.name) != vantage.generation:
+                self._generations[vantage.name], self._ranked = vantage.generation, {}
+        self._told.clear()
 
     def vantage(self, region: str) -> Vantage:
         """A region that has ready edges."""

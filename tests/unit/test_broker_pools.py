@@ -198,5 +198,10 @@ def test_ways_are_ranked_anew_only_when_a_heartbeat_tells_something_else():
     assert edges.get("e0").vantage.ways(nodes, VALUES.site_points, policy, 10.0) is first
     edges.put(structs.replace(edge, node_rtt_ms={"n0": 5.0 + RTT_STEP_MS, "n1": 30.0}))
     assert 5.0 + RTT_STEP_MS in ranked()
+    fresh = edges.get("e0").vantage.ways(nodes, VALUES.site_points, policy, 10.0)
+    twin = structs.replace(node_offers[0], node="n9")
+    nodes.put(twin)
+    edges.put(structs.replace(edge, node_rtt_ms={"n0": 5.0 + RTT_STEP_MS, "n1": 30.0, "n9": 8.0}))
+    assert edges.get("e0").vantage.ways(nodes, VALUES.site_points, policy, 10.0) is fresh, "one more trunk, no nearer"
     edges.put(structs.replace(edge, node_rtt_ms={"n1": 30.0}))
     assert sorted(ranked()) == [guessed_trunk_rtt_ms("north", "north"), 30.0]
