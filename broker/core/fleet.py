@@ -5,6 +5,8 @@ keeps. One that stays away, or whose heartbeats stop, is dead, and sooner if ano
 views are placed again, its viewers may resume.
 """
 
+from itertools import chain
+
 from broker.core import rooms, sessions, suspicion, views, waiting
 from broker.core.effects import AgentDrained, AgentKey, AgentLost, Disconnect, Send
 from broker.core.refusals import Refusal, RefusalKind
@@ -263,13 +265,18 @@ def excuse_stall(state: State, now: float) -> None:
 
 def find_lost(state: State, now: float) -> None:
     """Take for dead who stayed away or fell silent, and forget who has been dead for long."""
-    agents: list[AgentRecord] = [*state.nodes.values(), *state.edges.values()]
     patience = state.settings.patience
-    for agent in agents:
+    for agent in _not_heard_since(state, now - patience.silence_s):
         if agent.state is AgentState.LOST:
             _forget(state, agent, now)
         else:
             _bury_if_dead(state, agent, patience, now)
+
+
+def _not_heard_since(state: State, since: float) -> list[AgentRecord]:
+    """Those of whom anything but trust can be the case (`suspicion.judge`): few, and this is asked often."""
+    agents = chain[AgentRecord](state.nodes.values(), state.edges.values())
+    return [agent for agent in agents if agent.lost_at is not None or agent.last_seen < since]
 
 
 def _bury_if_dead(state: State, agent: AgentRecord, patience: suspicion.Patience, now: float) -> None:
