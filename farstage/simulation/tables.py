@@ -9,6 +9,8 @@ from farstage.simulation.distribution import Summary
 from farstage.simulation.report import IncidentFigures, SimulationReport
 
 Row = tuple[str, str]
+LABEL_CHARACTERS = 44
+"""The same in all tables, so that they stand in one line, and leaves room for figures on a terminal of 80."""
 
 
 def print_report(report: SimulationReport) -> None:
@@ -118,10 +120,10 @@ def violation_rows(report: SimulationReport) -> list[Row]:
 
 def _figures(title: str, rows: Sequence[Row]) -> Table:
     table = Table(title=title, show_header=False, title_justify="left", title_style="bold")
-    table.add_column(min_width=44)
+    table.add_column(no_wrap=True)
     table.add_column(justify="right")
-    for row in rows:
-        table.add_row(*row)
+    for label, value in rows:
+        table.add_row(label.ljust(LABEL_CHARACTERS), value)
     return table
 
 
