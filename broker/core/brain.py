@@ -283,7 +283,7 @@ class Brain:
         starts.find_late(state, now)
         views.place_homeless(state)
         for view in [v for v in state.views.values() if v.give_up_at is not None and now >= v.give_up_at]:
-            if publishing.is_on_air(state, view):
+            if publishing.is_on_air(state, view) or view.previous:
                 view.give_up_at = now + state.settings.node_search_s
             elif view.node is None:
                 sessions.end_view(state, view, EndReason.NODE_LOST)

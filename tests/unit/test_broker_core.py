@@ -709,3 +709,23 @@ def test_a_restarted_broker_places_again_what_nobody_came_back_for(farm):
     successor.edge("e1", sessions=[session.session])
     successor.wait(1)
     assert successor.view(successor.state.sessions[session.session]).node == "n2"
+
+
+def test_a_move_whose_claim_is_refused_ends_nobody_while_the_old_node_draws_on() -> None:
+    farm = Farm()
+    farm.edge("e1")
+    farm.node("n1")
+    farm.room("demo")
+    session = farm.join_live()
+    view = farm.view(session)
+    farm.node("n2")
+    farm.refuse_pools = ["node:n2"]
+    farm.carry_out(farm.brain.drain(node_key("n1"), 120.0, farm.now))
+    assert (view.node, [holding.node for holding in view.previous]) == (None, ["n1"])
+    farm.wait(2 * farm.state.settings.node_search_s)
+    assert not farm.ended, "the picture has never stopped"
+    farm.node("n3")
+    farm.wait(0.2)
+    assert view.node == "n3"
+    farm.start_view(view)
+    assert not view.previous
