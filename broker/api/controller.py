@@ -24,6 +24,7 @@ from msgspec.structs import replace
 from broker.api.api_keys import ApiKeys
 from broker.api.links import AgentLink
 from broker.api.metrics import BrokerMetrics
+from broker.api.network_history import NetworkHistory
 from broker.api.recent_moves import RecentMoves
 from broker.api.schedules import in_core_time
 from broker.api.settings import BrokerSettings
@@ -125,7 +126,10 @@ class Controller:
         self.templates = Templates()
         self.webhooks = Webhooks(settings, lambda: self.unix_now())
         self.observers.append(self.webhooks.observe)
-        self._parts: tuple[StoredPart, ...] = (self.api_keys, self.templates, self.webhooks.deliveries, self.webhooks)
+        self._history = NetworkHistory(lambda: self.brain.state.telemetry.networks)
+        self._parts: tuple[StoredPart, ...] = (
+            self.api_keys, self.templates, self.webhooks.deliveries, self.webhooks, self._history,
+        )  # fmt: skip
 
     def _new_brain(self) -> Brain:
         core = self.settings.core
@@ -269,6 +273,7 @@ class Controller:
     async def meter(self) -> None:
         """Count what is used."""
         day = datetime.fromtimestamp(self.unix_now(), UTC).date().isoformat()
+        self._history.note(self.now())
         await self.step(lambda: self.brain.meter(self.now(), day))
 
     async def reoptimise(self) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -48,6 +49,15 @@ class Pair(NamedTuple):
     rtt_ms: float
     rtt_high_ms: float
     loss: float
+
+
+class PairRecord(Struct, frozen=True, kw_only=True):
+    """A pair for the store: weights as of the time it was written, by metric the bins that are not empty."""
+
+    network: str
+    region: str
+    sessions: float
+    counts: dict[str, dict[int, float]]
 
 
 class Networks:
@@ -132,6 +142,43 @@ class Networks:
     def _is_known(self, pair: int) -> bool:
         """Whether enough have been there: a little less than the number, as they fade from the first moment on."""
         return self._sessions[pair] / self._latest_weight >= SESSIONS_TO_KNOW - 0.5
+
+    def records(self, since: float) -> list[PairRecord]:
+        """Pairs that are known and that a session has begun in since then."""
+        return [
+            self._record(pair)
+            for pair in self._index.values()
+            if self._heard_at[pair] >= since and self._is_known(pair)
+        ]
+
+    def _record(self, pair: int) -> PairRecord:
+        network, region = self._names[pair]
+        counts = self._counts[pair] / self._latest_weight
+        return PairRecord(
+            network=network,
+            region=region,
+            sessions=self._sessions[pair] / self._latest_weight,
+            counts={
+                metric: {int(at): round(float(row[at]), 3) for at in np.flatnonzero(row)}
+                for metric, row in zip(METRICS, counts, strict=True)
+            },
+        )
+
+    def restore(self, record: PairRecord) -> None:
+        """Take over what an earlier broker knew; where something has been heard already, that counts."""
+        if (record.network, record.region) in self._index:
+            return
+        pair = self._make(record.network, record.region)
+        if pair < 0:
+            return
+        self._sessions[pair] = record.sessions * self._latest_weight
+        for metric, bins in record.counts.items():
+            for at, count in bins.items():
+                if metric in METRICS and 0 <= at < BINS and count > 0:
+                    self._counts[pair, METRICS.index(metric), at] = count * self._latest_weight
+
+    def __contains__(self, pair: tuple[str, str]) -> bool:
+        return pair in self._index
 
     def __len__(self) -> int:
         return len(self._index)

@@ -1,5 +1,6 @@
 """Networks: what is expected of people of whom nothing is known, and what one client can do to its neighbours."""
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -85,6 +86,36 @@ def test_memory_is_bounded_and_who_is_inside_is_not_forgotten() -> None:
     assert networks.enter("10.0.2.0/24", "r1") >= 0
     assert networks.enter("10.0.3.0/24", "r1") == -1, "somebody is in each"
     assert networks.enter(OTHER, "r1") == inside
+
+
+def test_what_is_known_comes_back_from_its_records_and_yields_to_what_is_heard() -> None:
+    networks = Networks()
+    tell(networks, HOME, 23.0, sessions=5, now=10 * HALF_LIFE_S)
+    tell(networks, OTHER, 23.0, sessions=1)
+    (record,) = networks.records(0.0)
+    read = msgspec.json.decode(msgspec.json.encode(record), type=type(record))
+    restored = Networks()
+    tell(restored, OTHER, 50.0, now=0.0)
+    restored.restore(read)
+    was, line = networks.line(HOME, "r1"), restored.line(HOME, "r1")
+    assert was is not None
+    assert line is not None
+    assert line.rtt_ms == pytest.approx(was.rtt_ms, rel=0.01)
+    assert line.bandwidth_bps == pytest.approx(was.bandwidth_bps, rel=0.01)
+    heard = Networks()
+    tell(heard, HOME, 90.0)
+    heard.restore(read)
+    known = heard.line(HOME, "r1")
+    assert known is not None
+    assert known.rtt_ms == pytest.approx(90.0, rel=0.1)
+
+
+def test_records_of_pairs_are_those_that_have_changed() -> None:
+    networks = Networks()
+    tell(networks, HOME, 23.0, now=5.0)
+    tell(networks, OTHER, 23.0, now=50.0)
+    assert [record.network for record in networks.records(20.0)] == [OTHER]
+    assert len(networks.records(0.0)) == 2
 
 
 # --- In the core ----------------------------------------------------------------------------------------
