@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+import time
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,25 @@ async def test_killed_node_is_replaced_while_the_video_goes_on(tmp_path: Path, b
         await ada.until(lambda seen: seen["lastInput"] > 0, "input that reaches the new node")
         await ada.page.keyboard.up("KeyW")
         assert (await ada.probe())["crcFailures"] == 0
+
+
+@pytest.mark.chromium
+async def test_visitor_of_a_killed_edge_is_on_another_one_within_seconds(tmp_path: Path, browser: Browser) -> None:
+    async with (
+        running_farm(tmp_path, nodes=1, edges=2) as farm,
+        BrokerClient(farm.broker_url, farm.api_key) as client,
+        visiting(browser, f"{farm.broker_url}/?room=walk", "Ada") as ada,
+    ):
+        (participant,) = await client.participants("walk")
+        lost = str(participant.edge)
+        farm.kill("edge" if lost == "edge-1" else lost, signal.SIGKILL)
+        killed_s = time.monotonic()
+        await ada.until(lambda seen: "reconnecting" in seen["states"], "that the line is seen to be broken")
+        await ada.frames(10)
+        took_s = time.monotonic() - killed_s
+        (participant,) = await client.participants("walk")
+        assert participant.edge != lost
+        assert took_s < 6.0, "left to the browser alone it takes ten"
 
 
 async def test_successor_goes_on_from_where_the_visitor_stood(tmp_path: Path) -> None:

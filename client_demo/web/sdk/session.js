@@ -8,7 +8,8 @@ import { FarstageError, requestJson } from './problems.js';
 import { MAX_CHAT_CHARACTERS } from './protocol.js';
 import { delay, reconnectStep } from './reconnect.js';
 import { EMPTY_ROSTER, applyRosterEvent, mayBeHeard } from './roster.js';
-import { clientReport, difference, snapshot } from './statistics.js';
+import { SilenceWatch } from './silence.js';
+import { clientReport, difference, received, snapshot } from './statistics.js';
 import { openViewer } from './whep.js';
 
 /** @import {ChatLine, ClientEvent, ControlMessage, EndReason, JoinGrant, MoveTo, Problem, Refused, RoomData, Viewport} from './protocol.js' */
@@ -19,6 +20,8 @@ import { openViewer } from './whep.js';
 
 const STATISTICS_INTERVAL_MS = 1000;
 const DISCONNECTED_PATIENCE_MS = 3000;
+/** Beyond it an edge that is asked for another way counts as gone. */
+const RESTART_PATIENCE_MS = 1500;
 const CONNECT_DEADLINE_MS = 12_000;
 /** @type {Problem} */
 const TOO_LATE = { type: 'urn:farstage:problem:moved-too-late', title: 'The place was not kept any longer', status: 408 };
@@ -87,6 +90,8 @@ export class Session extends Emitter {
     this._clock = null;
     /** @type {Snapshot | null} */
     this._before = null;
+    this._silence = new SilenceWatch();
+    this._pings = 0;
     /** @type {MediaStreamTrack | null} */
     this._microphone = null;
     this._life = new AbortController();
@@ -232,6 +237,7 @@ export class Session extends Emitter {
   _attach(viewer) {
     this._viewer = viewer;
     this._before = null;
+    this._silence = new SilenceWatch();
     viewer.control.addEventListener('message', ({ data }) => this._receive(data));
     viewer.connection.addEventListener('connectionstatechange', () => this._connectionChanged(viewer));
     setTimeout(() => this._repairUnlessConnected(viewer), CONNECT_DEADLINE_MS);
@@ -250,18 +256,42 @@ export class Session extends Emitter {
   }
 
   /**
-   * The network has changed or the line is silent: restart ICE. What comes of it shows in the connection's state.
+   * The network has changed or the line is silent: restart ICE. What comes of it shows in the connection's state, and
+   * in what arrives; an edge that does not even answer this is gone.
    *
    * @param {WhepViewer | null} viewer
    */
   async _lookForAnotherWay(viewer) {
-    const signal = AbortSignal.any([AbortSignal.timeout(DISCONNECTED_PATIENCE_MS), this._life.signal]);
-    await viewer?.restartIce(signal).catch(() => undefined);
+    if (!viewer) return;
+    const signal = AbortSignal.any([AbortSignal.timeout(RESTART_PATIENCE_MS), this._life.signal]);
+    await viewer.restartIce(signal).catch(() => this._repairUnlessConnected(viewer));
   }
 
   /** @param {WhepViewer} viewer */
   _repairUnlessConnected(viewer) {
-    if (viewer === this._viewer && !viewer.closed && viewer.connection.connectionState !== 'connected') void this._repair();
+    if (viewer === this._viewer && !viewer.closed && !this._isConnected(viewer)) void this._repair();
+  }
+
+  /**
+   * Whether the connection stands and the edge answers.
+   *
+   * @param {WhepViewer} viewer
+   */
+  _isConnected(viewer) {
+    return viewer.connection.connectionState === 'connected' && !this._silence.isOverdue(performance.now());
+  }
+
+  /**
+   * Do what the silence of the edge asks for.
+   *
+   * @param {WhepViewer} viewer
+   * @param {number} bytes That have come in all.
+   */
+  _listen(viewer, bytes) {
+    const verdict = this._silence.judge(bytes, performance.now());
+    if (verdict === 'ask') this._send({ type: 'ping', id: this._pings += 1 });
+    else if (verdict === 'broken') void this._lookForAnotherWay(viewer);
+    else if (verdict === 'lost') void this._repair();
   }
 
   /** Resume the session, on another edge if the broker says so, within a bounded time. */
@@ -290,7 +320,7 @@ export class Session extends Emitter {
 
   /** Whether the connection has come back by itself meanwhile, as after a short outage. */
   _healed() {
-    if (this._viewer?.connection.connectionState !== 'connected') return false;
+    if (!this._viewer || !this._isConnected(this._viewer)) return false;
     this._enter({ state: 'live' });
     return true;
   }
@@ -312,6 +342,7 @@ export class Session extends Emitter {
   _receive(data) {
     /** @type {ClientEvent} */
     const event = JSON.parse(data);
+    this._silence.hear(performance.now());
     if (event.type === 'roster' || event.type === 'roster_joined' || event.type === 'roster_left'
       || event.type === 'roster_total' || event.type === 'stage_camera_changed') {
       this.roster = applyRosterEvent(this.roster, event);
@@ -370,9 +401,10 @@ export class Session extends Emitter {
   }
 
   async _measure() {
-    const connection = this._viewer?.connection;
-    if (!connection || connection.connectionState !== 'connected') return;
-    const report = await connection.getStats();
+    const viewer = this._viewer;
+    if (!viewer || viewer.connection.connectionState !== 'connected') return;
+    const report = await viewer.connection.getStats();
+    if (viewer === this._viewer) this._listen(viewer, received(report.values()));
     const after = snapshot(report.values(), performance.now());
     if (after && this._before) {
       this.statistics = difference(this._before, after, this._clock?.takeMedianMs() ?? null);

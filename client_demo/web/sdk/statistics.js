@@ -71,6 +71,15 @@ export function snapshot(entries, atMs) {
 }
 
 /**
+ * Bytes that have come by a connection, of whatever kind.
+ *
+ * @param {Iterable<any>} entries A report's values.
+ */
+export function received(entries) {
+  return [...entries].find((entry) => entry.type === 'transport')?.bytesReceived ?? 0;
+}
+
+/**
  * Figures between two snapshots.
  *
  * @param {Snapshot} before
