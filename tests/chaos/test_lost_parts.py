@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import time
-import time
 from pathlib import Path
 
 import pytest
