@@ -160,7 +160,7 @@ class Mobility(Table, frozen=True, kw_only=True):
     changes_per_hour: Annotated[float, Meta(ge=0.0, le=600.0)] = 0.0
     """Of each viewer, on average."""
     breaks: Share = 0.25
-    """Share of changes that an ICE restart does not repair: three seconds later the client resumes."""
+    """Share of changes that an ICE restart does not repair: a second and a half later the client resumes."""
 
 
 class Clients(Table, frozen=True, kw_only=True):
@@ -169,7 +169,7 @@ class Clients(Table, frozen=True, kw_only=True):
     connect_round_trips: Annotated[float, Meta(ge=0.0, le=100.0)] = 6.0
     """From the grant to the connection: offer and answer, ICE, DTLS."""
     notice_s: Seconds = 2.5
-    """Until a browser takes a silent connection for disconnected; it then tries an ICE restart for three seconds."""
+    """Until the browser SDK takes a silent edge for gone; it then tries an ICE restart for a second and a half."""
     patience_s: Seconds = 60.0
     """For how long one who was refused tries again."""
     store_ms: RoundTrip = 1.0

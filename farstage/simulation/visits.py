@@ -29,7 +29,7 @@ RETRY_S = 2.0
 """After a refusal that does not say when."""
 RESTART_S, RESTART_ROUND_TRIPS = 0.3, 3.0
 """An ICE restart after the line has changed."""
-RESTART_PATIENCE_S = 3.0
+RESTART_PATIENCE_S = 1.5
 """How long the browser SDK waits for an ICE restart (`sdk/session.js`) before it asks the broker to resume."""
 FIRST_DELAY_S, LONGEST_DELAY_S, DELAY_SPREAD, MOST_DOUBLED = 0.5, 8.0, 0.2, 8
 """Its pauses before each try, doubled from one to the next (`sdk/reconnect.js`)."""
