@@ -12,7 +12,7 @@ import structlog
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from broker.api.auth import bearer_token
-from broker.api.controller import Controller, command_channel
+from broker.api.controller import Controller, StandingBy, command_channel
 from broker.api.keys import CONTROLLER
 from broker.api.links import MAX_CLOSE_REASON_BYTES, AgentLink
 from broker.api.problems import from_token
@@ -57,6 +57,8 @@ async def control(request: web.Request) -> web.StreamResponse:
         log.warning("control connection refused", agent=str(key), reason=str(violation))
         reason = str(violation).encode()[:MAX_CLOSE_REASON_BYTES]
         await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=reason)
+    except StandingBy:
+        await socket.close(code=WSCloseCode.GOING_AWAY, message=b"another broker leads")
     except Exception as error:
         controller.metrics.faults.inc()
         log.error("control connection failed", agent=str(key), exc_info=error)

@@ -10,8 +10,8 @@ import logging
 import secrets
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -69,10 +69,16 @@ TRUNK_TOKEN_REUSED_S = 60.0
 """A node that takes a thousand views over gets one token for each edge, not a thousand."""
 MAX_TRUNK_TOKENS_KEPT = 10_000
 """Stops a fleet of ever new names from filling memory."""
+LEAD_TRUSTED_SHARE = 0.8
+"""How much of its term a broker relies on the lead without asking the store: brokers' clocks may differ by the rest."""
 LEAD_POOL = "brokers:lead"
 """One place, held by the broker that decides; others over the same store stand by and take over when it is free."""
 
 T = TypeVar("T")
+
+
+class StandingBy(Exception):
+    """This broker does not decide: it waits for its store or for another broker's lead."""
 
 
 @dataclass(slots=True)
@@ -119,6 +125,12 @@ class Controller:
         self._store_identity: str | None = None
         self._instance = f"{settings.name}-{secrets.token_hex(6)}"
         self._lead: StoredClaim | None = None
+        self._looking = asyncio.Lock()
+        """Held by who finds out how the store and the lead stand."""
+        self._looked_at = now()
+        self._yields_until = float("-inf")
+        self._highest_fence = 0
+        """Of all fences seen here: later ones are higher, even if the store has forgotten it gave them."""
         self.observers: list[Callable[[Effect], None]] = []
         """Told of every effect, in order and under the lock; they must neither wait nor fail."""
         self.api_keys = ApiKeys(settings)
@@ -134,12 +146,22 @@ class Controller:
     # --- Steps ------------------------------------------------------------------------------------------
 
     async def step(self, decide: Callable[[], list[Effect]]) -> Outcome:
-        """Let the core decide and carry out what it asks for. Raises `Refusal` as `decide` does."""
-        async with self._lock:
+        """Let the core decide and carry out what it asks for. Raises `Refusal` as `decide` does, and `StandingBy`."""
+        async with self._deciding():
             began = self.now()
             outcome = await self._carry_out(decide())
             self._tell_of(outcome, began)
             return outcome
+
+    @asynccontextmanager
+    async def _deciding(self) -> AsyncIterator[None]:
+        """The lock, for a broker that leads. Raises `StandingBy`."""
+        if self._may_have_lost_lead():
+            await self._look_again()
+        async with self._lock:
+            if not self.restored:
+                raise StandingBy
+            yield
 
     def _tell_of(self, outcome: Outcome, began: float) -> None:
         """Log and count what operators ask about after a failure: who was lost, and how soon all were placed again."""
@@ -159,8 +181,8 @@ class Controller:
             log.info("views moved", node=node, views=count)
 
     async def change(self, make: Callable[[], T]) -> T:
-        """Change records beside the core's under the lock, and write them. Raises what `make` does."""
-        async with self._lock:
+        """Change records beside the core's under the lock, and write them. Raises what `make` does and `StandingBy`."""
+        async with self._deciding():
             made = make()
             await self._write()
             return made
@@ -211,7 +233,7 @@ class Controller:
 
     async def _settle(self, effects: Sequence[Claim | Release]) -> dict[int, int | None]:
         """Ask the store for all of these in one go: what it answered, by the effect's `id`."""
-        orders = [_order(effect) for effect in effects]
+        orders = [_order(effect, self._highest_fence) for effect in effects]
         try:
             answers = await self._ask_store(orders) if orders else []
         except StoreUnavailable:
@@ -229,13 +251,9 @@ class Controller:
             return []
         if fence is None:
             return self.brain.claim_refused(effect.pool, effect.key, self.now())
-        granted = self._own_fence(effect.fence_floor) if fence == STORE_AWAY else fence
+        granted = max(effect.fence_floor, self._highest_fence) + 1 if fence == STORE_AWAY else fence
+        self._highest_fence = max(self._highest_fence, granted)
         return self.brain.claim_granted(effect.pool, effect.key, granted)
-
-    def _own_fence(self, floor: int) -> int:
-        """A fence newer than any this broker has seen; the store learns it when the claim is renewed."""
-        held = (entry.fence for _, _, entry in self.brain.state.ledger.entries())
-        return max(floor, *held, 0) + 1
 
     async def renew_claims(self) -> None:
         """Prolong every claim; what others hold meanwhile is placed again."""
@@ -358,20 +376,50 @@ class Controller:
 
     async def probe_store(self) -> None:
         """Find out whether the store answers; the first time, take over what it holds; later, catch up."""
-        is_new, was_ready = False, self.store_ready
+        async with self._looking:
+            must_catch_up = await self._look()
+        if must_catch_up:
+            await self._catch_up()
+
+    async def _look(self) -> bool:
+        """Find out how the store and the lead stand; whether this broker leads and the store may lack something."""
+        is_new, was_ready, looked_at = False, self.store_ready, self.now()
         try:
-            identity = await self._store.identity()
-            is_new, self._store_identity = identity != self._store_identity, identity
-            if not await self._hold_lead():
-                self._note_store(True)
-                return
-            if not self.restored:
+            is_new = await self._is_new_store()
+            leads = await self._hold_lead()
+            if leads and not self.restored:
                 await self._restore()
         except StoreUnavailable as error:
             self._note_store(False, str(error))
-            return
+            self._looked_at = self.now()
+            return False
         self._note_store(True)
-        if is_new or not was_ready:
+        self._looked_at = looked_at
+        return leads and (is_new or not was_ready)
+
+    async def _is_new_store(self) -> bool:
+        """Whether the store is another one than at the last look, or has lost what was written.
+
+        Who stood by then lets the broker that led have the lead again: it alone knows what is to be written anew.
+        """
+        known, self._store_identity = self._store_identity, await self._store.identity()
+        if known not in (None, self._store_identity) and not self.restored:
+            self._yields_until = self.now() + self.settings.lead_ttl_s
+        return known != self._store_identity
+
+    @property
+    def leads(self) -> bool:
+        """Whether this broker decides, as far as it knows without asking the store."""
+        return self.restored and not self._may_have_lost_lead()
+
+    def _may_have_lost_lead(self) -> bool:
+        """Whether this process stood still for so long that another broker may have taken over."""
+        return self.restored and self.now() - self._looked_at > LEAD_TRUSTED_SHARE * self.settings.lead_ttl_s
+
+    async def _look_again(self) -> None:
+        async with self._looking:
+            must_catch_up = self._may_have_lost_lead() and await self._look()
+        if must_catch_up:
             await self._catch_up()
 
     async def _catch_up(self) -> None:
@@ -384,9 +432,9 @@ class Controller:
     async def _hold_lead(self) -> bool:
         """Whether this is the broker that decides: only one may, or two would end each other's sessions."""
         ttl_s, unix_now = self.settings.lead_ttl_s, self.unix_now()
-        if self._lead is None:
+        if self._lead is None and self.now() >= self._yields_until:
             self._lead = await self._store.claim(LEAD_POOL, self._instance, 1, 1, ttl_s, unix_now)
-        elif not await self._store.renew(self._lead, 1, ttl_s, unix_now):
+        elif self._lead is not None and not await self._store.renew(self._lead, 1, ttl_s, unix_now):
             await self._step_down()
         return self._lead is not None
 
@@ -432,6 +480,8 @@ class Controller:
                 [msgspec.json.decode(raw, type=MoveRecord) for raw in moves.values()],
             )
             self.restored = True
+            held = (entry.fence for _, _, entry in self.brain.state.ledger.entries())
+            self._highest_fence = max(self._highest_fence, *held, 0)
         log.info("state taken over from the store", rooms=len(rooms), sessions=len(sessions), agents=len(agents))
 
     def _decode_room(self, raw: bytes) -> RoomRecord:
@@ -522,10 +572,10 @@ class Controller:
         return self.brain.reschedule({r.room: in_core_time(r.schedule, unix_now, now) for r in rooms})
 
 
-def _order(effect: Claim | Release) -> ClaimOrder | ReleaseOrder:
+def _order(effect: Claim | Release, highest_fence: int) -> ClaimOrder | ReleaseOrder:
     if isinstance(effect, Release):
         return ReleaseOrder(effect.pool, effect.key, effect.fence)
-    return ClaimOrder(effect.pool, effect.key, effect.amount, effect.capacity, effect.fence_floor)
+    return ClaimOrder(effect.pool, effect.key, effect.amount, effect.capacity, max(effect.fence_floor, highest_fence))
 
 
 def command_channel(agent: AgentKey) -> str:
