@@ -134,6 +134,7 @@ async def _serve(
     try:
         await controller.step(lambda: controller.brain.register(registration, controller.now()))
         log.info("agent registered", agent=str(link.key), version=registration.version)
+        await controller.record_newcomer(link.key)
         await _listen(controller, socket, link)
     finally:
         await _leave(controller, link, background)

@@ -34,6 +34,7 @@ from broker.api.webhooks import Webhooks
 from broker.core.brain import Brain
 from broker.core.effects import (
     AgentKey,
+    AgentKind,
     AgentLost,
     Claim,
     Collection,
@@ -493,9 +494,18 @@ class Controller:
     async def record_agents(self) -> None:
         """Tell the store which agents are connected here."""
         state = self.brain.state
-        agents: Iterable[AgentRecord] = [*state.nodes.values(), *state.edges.values()]
+        await self._put_agents([*state.nodes.values(), *state.edges.values()])
+
+    async def record_newcomer(self, key: AgentKey) -> None:
+        """Tell the store at once of an agent that has registered; while the store is away `record_agents` will."""
+        state = self.brain.state
+        agent = state.nodes.get(key.name) if key.kind is AgentKind.NODE else state.edges.get(key.name)
+        with suppress(StoreUnavailable):
+            await self._put_agents([] if agent is None else [agent])
+
+    async def _put_agents(self, agents: Iterable[AgentRecord]) -> None:
         records = {str(agent.key): msgspec.json.encode(agent) for agent in agents if agent.connected}
-        expires_at = self.unix_now() + self.settings.claim_ttl_s
+        expires_at = self.unix_now() + self.settings.agent_ttl_s
         await self.use_store(lambda: self._store.put_agents(records, expires_at))
 
     # --- Agents' sockets --------------------------------------------------------------------------------
