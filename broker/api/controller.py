@@ -157,8 +157,7 @@ class Controller:
     @asynccontextmanager
     async def _deciding(self) -> AsyncIterator[None]:
         """The lock, for a broker that leads. Raises `StandingBy`."""
-        if self._may_have_lost_lead():
-            await self._look_again()
+        await self.confirm_lead()
         async with self._lock:
             if not self.restored:
                 raise StandingBy
@@ -261,7 +260,7 @@ class Controller:
         claims = [
             StoredClaim(pool=pool, key=key, amount=entry.amount, fence=entry.fence, expires_at=0.0)
             for pool, key, entry in self.brain.state.ledger.entries()
-            if entry.fence and self.restored
+            if entry.fence and self.leads
         ]
         for start in range(0, len(claims), RENEWALS_AT_ONCE):
             chunk = claims[start : start + RENEWALS_AT_ONCE]
@@ -417,11 +416,14 @@ class Controller:
         """Whether this process stood still for so long that another broker may have taken over."""
         return self.restored and self.now() - self._looked_at > LEAD_TRUSTED_SHARE * self.settings.lead_ttl_s
 
-    async def _look_again(self) -> None:
-        async with self._looking:
-            must_catch_up = self._may_have_lost_lead() and await self._look()
-        if must_catch_up:
-            await self._catch_up()
+    async def confirm_lead(self) -> bool:
+        """Whether this broker decides; if it stood still it asks the store first."""
+        if self._may_have_lost_lead():
+            async with self._looking:
+                must_catch_up = self._may_have_lost_lead() and await self._look()
+            if must_catch_up:
+                await self._catch_up()
+        return self.restored
 
     async def _catch_up(self) -> None:
         async with self._lock:
