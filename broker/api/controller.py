@@ -22,6 +22,7 @@ from aiohttp import WSCloseCode
 from msgspec.structs import replace
 
 from broker.api.api_keys import ApiKeys
+from broker.api.lead import Lead
 from broker.api.links import AgentLink
 from broker.api.metrics import BrokerMetrics
 from broker.api.recent_moves import RecentMoves
@@ -70,10 +71,6 @@ TRUNK_TOKEN_REUSED_S = 60.0
 """A node that takes a thousand views over gets one token for each edge, not a thousand."""
 MAX_TRUNK_TOKENS_KEPT = 10_000
 """Stops a fleet of ever new names from filling memory."""
-LEAD_TRUSTED_SHARE = 0.8
-"""How much of its term a broker relies on the lead without asking the store: brokers' clocks may differ by the rest."""
-LEAD_POOL = "brokers:lead"
-"""One place, held by the broker that decides; others over the same store stand by and take over when it is free."""
 
 T = TypeVar("T")
 
@@ -123,13 +120,9 @@ class Controller:
         self._trunk_tokens: dict[tuple[str, str], tuple[str, float]] = {}
         """By source and edge, with the Unix time they were made."""
         self._dirty: set[RecordKey] = set()
-        self._store_identity: str | None = None
-        self._instance = f"{settings.name}-{secrets.token_hex(6)}"
-        self._lead: StoredClaim | None = None
+        self._lead = Lead(store, f"{settings.name}-{secrets.token_hex(6)}", settings.lead_ttl_s, now())
         self._looking = asyncio.Lock()
         """Held by who finds out how the store and the lead stand."""
-        self._looked_at = now()
-        self._yields_until = float("-inf")
         self._highest_fence = 0
         """Of all fences seen here: later ones are higher, even if the store has forgotten it gave them."""
         self.observers: list[Callable[[Effect], None]] = []
@@ -383,44 +376,29 @@ class Controller:
 
     async def _look(self) -> bool:
         """Find out how the store and the lead stand; whether this broker leads and the store may lack something."""
-        is_new, was_ready, looked_at = False, self.store_ready, self.now()
+        was_ready = self.store_ready
         try:
-            is_new = await self._is_new_store()
-            leads = await self._hold_lead()
-            if leads and not self.restored:
-                await self._restore()
+            is_new = await self._lead.find_store(self.now())
+            leads = await self._lead.hold(self.now(), self.unix_now())
+            if leads != self.restored:
+                await (self._restore() if leads else self._step_down())
         except StoreUnavailable as error:
             self._note_store(False, str(error))
-            self._looked_at = self.now()
+            self._lead.ask_later(self.now())
             return False
         self._note_store(True)
-        self._looked_at = looked_at
         return leads and (is_new or not was_ready)
-
-    async def _is_new_store(self) -> bool:
-        """Whether the store is another one than at the last look, or has lost what was written.
-
-        Who stood by then lets the broker that led have the lead again: it alone knows what is to be written anew.
-        """
-        known, self._store_identity = self._store_identity, await self._store.identity()
-        if known not in (None, self._store_identity) and not self.restored:
-            self._yields_until = self.now() + self.settings.lead_ttl_s
-        return known != self._store_identity
 
     @property
     def leads(self) -> bool:
         """Whether this broker decides, as far as it knows without asking the store."""
-        return self.restored and not self._may_have_lost_lead()
-
-    def _may_have_lost_lead(self) -> bool:
-        """Whether this process stood still for so long that another broker may have taken over."""
-        return self.restored and self.now() - self._looked_at > LEAD_TRUSTED_SHARE * self.settings.lead_ttl_s
+        return self.restored and not self._lead.may_be_gone(self.now())
 
     async def confirm_lead(self) -> bool:
         """Whether this broker decides; if it stood still it asks the store first."""
-        if self._may_have_lost_lead():
+        if self._lead.may_be_gone(self.now()):
             async with self._looking:
-                must_catch_up = self._may_have_lost_lead() and await self._look()
+                must_catch_up = self._lead.may_be_gone(self.now()) and await self._look()
             if must_catch_up:
                 await self._catch_up()
         return self.restored
@@ -432,19 +410,10 @@ class Controller:
         await self.record_agents()
         await self.renew_claims()
 
-    async def _hold_lead(self) -> bool:
-        """Whether this is the broker that decides: only one may, or two would end each other's sessions."""
-        ttl_s, unix_now = self.settings.lead_ttl_s, self.unix_now()
-        if self._lead is None and self.now() >= self._yields_until:
-            self._lead = await self._store.claim(LEAD_POOL, self._instance, 1, 1, ttl_s, unix_now)
-        elif self._lead is not None and not await self._store.renew(self._lead, 1, ttl_s, unix_now):
-            await self._step_down()
-        return self._lead is not None
-
     async def _step_down(self) -> None:
         log.warning("another broker has taken over; standing by")
         async with self._lock:
-            self._lead, self.restored = None, False
+            self.restored = False
             self._dirty.clear()
             for part in self._parts:
                 part.forget()
@@ -453,11 +422,11 @@ class Controller:
 
     async def close(self) -> None:
         """Write what is not written yet, make way for another broker and let go of the store."""
-        if (lead := self._lead) is not None:
+        if self.restored:
             async with self._lock:
                 await self._write()
-            with suppress(StoreUnavailable):
-                await self.use_store(lambda: self._store.release(LEAD_POOL, lead.key, lead.fence))
+        with suppress(StoreUnavailable):
+            await self.use_store(self._lead.give_up)
         await self._store.close()
 
     async def _restore(self) -> None:
