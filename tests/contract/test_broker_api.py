@@ -32,6 +32,7 @@ from broker.store.redis import RedisStore
 from broker.tokens import TokenAuthority, TokenVerifier
 from tests.support.broker_farm import node_key
 from tests.support.broker_server import API_KEY, Agent, Api, running_broker
+from tests.support.stored_claims import commands_answered
 
 
 @pytest.fixture
@@ -745,6 +746,29 @@ async def test_fences_rise_though_the_store_has_forgotten_which_it_gave(redis_se
         redis_server.flush()
         await api.join(identity="bob")
         assert (await node.expect(PutView)).fence > before
+
+
+@pytest.mark.redis
+async def test_an_emptied_store_is_filled_without_writing_anything_twice(redis_server):
+    settings = {"store_url": redis_server.url, "store_probe_interval_s": 3600.0, "guest_joins_per_minute": 1e6}
+    async with running_broker(**settings) as api:
+        await api.node(units=1000.0)
+        await api.edge(max_viewers=1000)
+        await api.ok("POST", "/v1/rooms", {"room": "demo", "mode": "conference", "open": True, "max_participants": 500})
+        guest = {"display_name": "G"}
+        await asyncio.gather(*(api.ok("POST", "/v1/rooms/demo/join", guest, token=None) for _ in range(100)))
+        redis_server.kill()
+        redis_server.start()
+
+        async def is_filled():
+            await api.controller.probe_store()
+            return (await api.call("GET", "/readyz", token=None))[0] == 200
+
+        await until(is_filled)
+        assert len(await api.controller.store.load("sessions")) == 100
+        assert await api.controller.store.claimed("edge:e1", api.controller.unix_now()) == 100
+        sessions_and_claims, others = 200, 30
+        assert await commands_answered(redis_server, "hset") < sessions_and_claims + others
 
 
 @pytest.mark.redis

@@ -46,7 +46,8 @@ async def stored_names(server: RedisServer, collection: str) -> set[str]:
         return {name.decode() for name in await client.hkeys("{farstage}:" + collection)}
 
 
-async def commands_answered(server: RedisServer) -> int:
-    """How many commands the server has carried out since it started, those within scripts included."""
+async def commands_answered(server: RedisServer, command: str = "") -> int:
+    """How many commands of a kind, or all, the server has carried out since its start, those in scripts included."""
     async with redis_client.Redis.from_url(server.url) as client:
-        return sum(entry["calls"] for entry in (await client.info("commandstats")).values())
+        answered = await client.info("commandstats")
+    return sum(entry["calls"] for name, entry in answered.items() if not command or name == f"cmdstat_{command}")
