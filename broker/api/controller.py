@@ -200,7 +200,7 @@ class Controller:
             observe(effect)
         match effect:
             case Send():
-                await self._send(effect.agent, effect.message)
+                self._send(effect.agent, effect.message)
             case Disconnect():
                 self.unlink(effect.agent, WSCloseCode.GOING_AWAY, "no heartbeat")
             case Persist():
@@ -506,18 +506,15 @@ class Controller:
         for key in list(self._links):
             self.unlink(key, WSCloseCode.GOING_AWAY, "the broker is shutting down")
 
-    async def _send(self, agent: AgentKey, message: BrokerMessage) -> None:
+    def _send(self, agent: AgentKey, message: BrokerMessage) -> None:
         match message:
             case PutView() | PutRelay():
                 message = replace(message, targets=self._with_trunk_tokens(message.targets, agent.name))
         payload = encode(message)
         if (link := self._links.get(agent)) is not None:
             link.send(payload)
-            return
-        try:
-            await self.use_store(lambda: self._store.publish(command_channel(agent), payload))
-        except StoreUnavailable:
-            log.warning("command lost: agent not connected here", agent=str(agent))
+        else:
+            log.debug("command dropped: the agent is told everything when it registers", agent=str(agent))
 
     def _with_trunk_tokens(self, targets: list[TrunkTarget], source: str) -> list[TrunkTarget]:
         return [replace(target, token=self._trunk_token(source, target.edge)) for target in targets]
@@ -557,11 +554,6 @@ def _order(effect: Claim | Release, highest_fence: int) -> ClaimOrder | ReleaseO
     if isinstance(effect, Release):
         return ReleaseOrder(effect.pool, effect.key, effect.fence)
     return ClaimOrder(effect.pool, effect.key, effect.amount, effect.capacity, max(effect.fence_floor, highest_fence))
-
-
-def command_channel(agent: AgentKey) -> str:
-    """The bus channel on which an agent's commands arrive at the broker it is connected to."""
-    return f"commands:{agent}"
 
 
 def _decode_agent(name: str, raw: bytes) -> AgentRecord:

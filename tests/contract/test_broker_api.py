@@ -782,24 +782,6 @@ async def test_a_broker_that_dies_soon_after_an_agent_came_has_told_the_store_of
         await until(is_known, api.controller.settings.claim_ttl_s / 20)
 
 
-@pytest.mark.redis
-async def test_a_command_finds_its_agent_at_another_broker(redis_server):
-    async with running_broker(store_url=redis_server.url, name="one") as one:
-        node = await one.node("n1")
-        async with running_broker(store_url=redis_server.url, name="two") as two:
-            sent = encode_drain()
-
-            async def delivered():
-                return await two.controller.store.publish("commands:node:n1", sent)
-
-            await until(delivered)
-            assert (await node.receive()).deadline_s == 7.0
-
-
-def encode_drain() -> bytes:
-    return b'{"type":"drain","deadline_s":7.0,"cancelled":false}'
-
-
 # --- The whole ------------------------------------------------------------------------------------------
 
 
