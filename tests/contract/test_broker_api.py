@@ -782,6 +782,19 @@ async def test_a_broker_that_dies_soon_after_an_agent_came_has_told_the_store_of
         await until(is_known, api.controller.settings.claim_ttl_s / 20)
 
 
+@pytest.mark.redis
+async def test_there_may_be_more_agents_than_connections_to_redis(redis_server, monkeypatch):
+    monkeypatch.setattr("broker.store.redis.MAX_CONNECTIONS", 8)
+    async with running_broker(store_url=redis_server.url) as api:
+        for number in range(20):
+            await api.edge(f"e{number}")
+        await api.node(units=16.0)
+        await api.ok("POST", "/v1/rooms", {"room": "demo"})
+        for number in range(5):
+            await api.join(identity=f"i{number}")
+        assert (await api.call("GET", "/readyz", token=None))[0] == 200
+
+
 # --- The whole ------------------------------------------------------------------------------------------
 
 
