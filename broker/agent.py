@@ -34,6 +34,9 @@ FIRST_RETRY_S = 0.2
 LAST_RETRY_S = 3.0
 CONNECT_TIMEOUT_S = 5.0
 WELCOME_TIMEOUT_S = 5.0
+BROKER_ASKED_AFTER_S = 4.0
+"""A broker that has said nothing for so long is asked for a sign of life (a WebSocket ping) and has half as long again
+to give it: one that hangs would otherwise keep its agents from the one that has taken over."""
 MAX_QUEUED_MESSAGES = 2000
 """What waits while the broker is away; the oldest goes first, as newer reports outdate it."""
 
@@ -94,7 +97,9 @@ class AgentLink:
     async def _connect_and_serve(self, http: aiohttp.ClientSession) -> None:
         headers = {"Authorization": f"Bearer {self._token}"}
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            socket = await http.ws_connect(self._url, headers=headers, max_msg_size=MAX_CONTROL_MESSAGE_BYTES)
+            socket = await http.ws_connect(
+                self._url, headers=headers, max_msg_size=MAX_CONTROL_MESSAGE_BYTES, heartbeat=BROKER_ASKED_AFTER_S
+            )
         try:
             await self._register(socket)
             self.connected = True

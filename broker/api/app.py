@@ -11,7 +11,7 @@ from aiohttp import web
 from broker.api import middleware, operations, routes
 from broker.api.audit import AuditLog
 from broker.api.client_address import parse_networks
-from broker.api.controller import Controller
+from broker.api.controller import Controller, StandingBy
 from broker.api.idempotent_answers import IdempotentAnswers
 from broker.api.keys import (
     AUDIT_LOG,
@@ -131,7 +131,8 @@ async def _background(app: web.Application) -> None:
 
 
 async def _repeat(controller: Controller, interval_s: float, action: Callable[[], Awaitable[None]]) -> None:
-    """Do it again and again: while the store is away it waits for the next turn, and one fault does not end it.
+    """Do it again and again: while the store is away, or another broker leads, it waits for the next turn, and one
+    fault does not end it.
 
     Cancellation is also looked for, not only caught: `asyncio.wait_for`, which redis-py uses, loses one now and then
     before Python 3.12, and the broker would never stop.
@@ -140,7 +141,7 @@ async def _repeat(controller: Controller, interval_s: float, action: Callable[[]
         await asyncio.sleep(interval_s)
         try:
             await action()
-        except StoreUnavailable:
+        except (StoreUnavailable, StandingBy):
             continue
         except Exception as error:
             controller.metrics.faults.inc()

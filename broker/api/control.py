@@ -12,7 +12,7 @@ import structlog
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from broker.api.auth import bearer_token
-from broker.api.controller import Controller, command_channel
+from broker.api.controller import Controller, StandingBy
 from broker.api.keys import CONTROLLER
 from broker.api.links import MAX_CLOSE_REASON_BYTES, AgentLink
 from broker.api.problems import from_token
@@ -30,12 +30,9 @@ from broker.protocol import (
     encode,
 )
 from broker.protocol.report_batch import MalformedReports, ReportBatch, decode_reports
-from broker.store.interface import StoreUnavailable
 from broker.tokens import TokenRefusal, TokenRefused
 
 log = structlog.get_logger("broker")
-
-BUS_RETRY_S = 1.0
 
 
 class ProtocolViolation(Exception):
@@ -57,6 +54,8 @@ async def control(request: web.Request) -> web.StreamResponse:
         log.warning("control connection refused", agent=str(key), reason=str(violation))
         reason = str(violation).encode()[:MAX_CLOSE_REASON_BYTES]
         await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=reason)
+    except StandingBy:
+        await socket.close(code=WSCloseCode.GOING_AWAY, message=b"another broker leads")
     except Exception as error:
         controller.metrics.faults.inc()
         log.error("control connection failed", agent=str(key), exc_info=error)
@@ -128,13 +127,14 @@ async def _serve(
 ) -> None:
     link.send(encode(_welcome(controller)))
     controller.link(link)
-    background = [asyncio.create_task(link.run()), asyncio.create_task(_forward_bus(controller, link))]
+    writing = asyncio.create_task(link.run())
     try:
         await controller.step(lambda: controller.brain.register(registration, controller.now()))
         log.info("agent registered", agent=str(link.key), version=registration.version)
+        await controller.record_newcomer(link.key)
         await _listen(controller, socket, link)
     finally:
-        await _leave(controller, link, background)
+        await _leave(controller, link, writing)
 
 
 def _aborter(request: web.Request) -> Callable[[], None]:
@@ -169,27 +169,13 @@ async def _handle(controller: Controller, key: AgentKey, message: AgentMessage |
         raise ProtocolViolation(refusal.detail) from refusal
 
 
-async def _leave(controller: Controller, link: AgentLink, background: list[asyncio.Task[None]]) -> None:
-    """Stop the connection's tasks; the core learns of it unless a newer connection has taken over."""
+async def _leave(controller: Controller, link: AgentLink, writing: asyncio.Task[None]) -> None:
+    """Let what is queued be written for a moment; the core learns of it unless a newer connection has taken over."""
     was_current = controller.is_linked(link)
     controller.forget(link)
-    for task in background[1:]:
-        task.cancel()
-    await asyncio.wait(background, timeout=1.0)
-    for task in background:
-        task.cancel()
-    await asyncio.gather(*background, return_exceptions=True)
+    await asyncio.wait([writing], timeout=1.0)
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
     if was_current:
         log.info("agent disconnected", agent=str(link.key))
         await controller.step(lambda: controller.brain.disconnected(link.key, controller.now()))
-
-
-async def _forward_bus(controller: Controller, link: AgentLink) -> None:
-    """Hand on commands that other brokers have for this agent."""
-    while True:
-        try:
-            async with controller.store.subscribe(command_channel(link.key)) as commands:
-                async for payload in commands:
-                    link.send(payload)
-        except StoreUnavailable:
-            await asyncio.sleep(BUS_RETRY_S)

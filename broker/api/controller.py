@@ -10,8 +10,8 @@ import logging
 import secrets
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -22,6 +22,7 @@ from aiohttp import WSCloseCode
 from msgspec.structs import replace
 
 from broker.api.api_keys import ApiKeys
+from broker.api.lead import Lead
 from broker.api.links import AgentLink
 from broker.api.metrics import BrokerMetrics
 from broker.api.network_history import NetworkHistory
@@ -35,6 +36,7 @@ from broker.api.webhooks import Webhooks
 from broker.core.brain import Brain
 from broker.core.effects import (
     AgentKey,
+    AgentKind,
     AgentLost,
     Claim,
     Collection,
@@ -70,10 +72,12 @@ TRUNK_TOKEN_REUSED_S = 60.0
 """A node that takes a thousand views over gets one token for each edge, not a thousand."""
 MAX_TRUNK_TOKENS_KEPT = 10_000
 """Stops a fleet of ever new names from filling memory."""
-LEAD_POOL = "brokers:lead"
-"""One place, held by the broker that decides; others over the same store stand by and take over when it is free."""
 
 T = TypeVar("T")
+
+
+class StandingBy(Exception):
+    """This broker does not decide: it waits for its store or for another broker's lead."""
 
 
 @dataclass(slots=True)
@@ -117,9 +121,11 @@ class Controller:
         self._trunk_tokens: dict[tuple[str, str], tuple[str, float]] = {}
         """By source and edge, with the Unix time they were made."""
         self._dirty: set[RecordKey] = set()
-        self._store_identity: str | None = None
-        self._instance = f"{settings.name}-{secrets.token_hex(6)}"
-        self._lead: StoredClaim | None = None
+        self._lead = Lead(store, f"{settings.name}-{secrets.token_hex(6)}", settings.lead_ttl_s, now())
+        self._looking = asyncio.Lock()
+        """Held by who finds out how the store and the lead stand."""
+        self._highest_fence = 0
+        """Of all fences seen here: later ones are higher, even if the store has forgotten it gave them."""
         self.observers: list[Callable[[Effect], None]] = []
         """Told of every effect, in order and under the lock; they must neither wait nor fail."""
         self.api_keys = ApiKeys(settings)
@@ -138,12 +144,21 @@ class Controller:
     # --- Steps ------------------------------------------------------------------------------------------
 
     async def step(self, decide: Callable[[], list[Effect]]) -> Outcome:
-        """Let the core decide and carry out what it asks for. Raises `Refusal` as `decide` does."""
-        async with self._lock:
+        """Let the core decide and carry out what it asks for. Raises `Refusal` as `decide` does, and `StandingBy`."""
+        async with self._deciding():
             began = self.now()
             outcome = await self._carry_out(decide())
             self._tell_of(outcome, began)
             return outcome
+
+    @asynccontextmanager
+    async def _deciding(self) -> AsyncIterator[None]:
+        """The lock, for a broker that leads. Raises `StandingBy`."""
+        await self.confirm_lead()
+        async with self._lock:
+            if not self.restored:
+                raise StandingBy
+            yield
 
     def _tell_of(self, outcome: Outcome, began: float) -> None:
         """Log and count what operators ask about after a failure: who was lost, and how soon all were placed again."""
@@ -163,8 +178,8 @@ class Controller:
             log.info("views moved", node=node, views=count)
 
     async def change(self, make: Callable[[], T]) -> T:
-        """Change records beside the core's under the lock, and write them. Raises what `make` does."""
-        async with self._lock:
+        """Change records beside the core's under the lock, and write them. Raises what `make` does and `StandingBy`."""
+        async with self._deciding():
             made = make()
             await self._write()
             return made
@@ -189,7 +204,7 @@ class Controller:
             observe(effect)
         match effect:
             case Send():
-                await self._send(effect.agent, effect.message)
+                self._send(effect.agent, effect.message)
             case Disconnect():
                 self.unlink(effect.agent, WSCloseCode.GOING_AWAY, "no heartbeat")
             case Persist():
@@ -215,7 +230,7 @@ class Controller:
 
     async def _settle(self, effects: Sequence[Claim | Release]) -> dict[int, int | None]:
         """Ask the store for all of these in one go: what it answered, by the effect's `id`."""
-        orders = [_order(effect) for effect in effects]
+        orders = [_order(effect, self._highest_fence) for effect in effects]
         try:
             answers = await self._ask_store(orders) if orders else []
         except StoreUnavailable:
@@ -233,20 +248,16 @@ class Controller:
             return []
         if fence is None:
             return self.brain.claim_refused(effect.pool, effect.key, self.now())
-        granted = self._own_fence(effect.fence_floor) if fence == STORE_AWAY else fence
+        granted = max(effect.fence_floor, self._highest_fence) + 1 if fence == STORE_AWAY else fence
+        self._highest_fence = max(self._highest_fence, granted)
         return self.brain.claim_granted(effect.pool, effect.key, granted)
-
-    def _own_fence(self, floor: int) -> int:
-        """A fence newer than any this broker has seen; the store learns it when the claim is renewed."""
-        held = (entry.fence for _, _, entry in self.brain.state.ledger.entries())
-        return max(floor, *held, 0) + 1
 
     async def renew_claims(self) -> None:
         """Prolong every claim; what others hold meanwhile is placed again."""
         claims = [
             StoredClaim(pool=pool, key=key, amount=entry.amount, fence=entry.fence, expires_at=0.0)
             for pool, key, entry in self.brain.state.ledger.entries()
-            if entry.fence and self.restored
+            if entry.fence and self.leads
         ]
         for start in range(0, len(claims), RENEWALS_AT_ONCE):
             chunk = claims[start : start + RENEWALS_AT_ONCE]
@@ -363,21 +374,39 @@ class Controller:
 
     async def probe_store(self) -> None:
         """Find out whether the store answers; the first time, take over what it holds; later, catch up."""
-        is_new, was_ready = False, self.store_ready
+        async with self._looking:
+            must_catch_up = await self._look()
+        if must_catch_up:
+            await self._catch_up()
+
+    async def _look(self) -> bool:
+        """Find out how the store and the lead stand; whether this broker leads and the store may lack something."""
+        was_ready = self.store_ready
         try:
-            identity = await self._store.identity()
-            is_new, self._store_identity = identity != self._store_identity, identity
-            if not await self._hold_lead():
-                self._note_store(True)
-                return
-            if not self.restored:
-                await self._restore()
+            is_new = await self._lead.find_store(self.now())
+            leads = await self._lead.hold(self.now(), self.unix_now())
+            if leads != self.restored:
+                await (self._restore() if leads else self._step_down())
         except StoreUnavailable as error:
             self._note_store(False, str(error))
-            return
+            self._lead.ask_later(self.now())
+            return False
         self._note_store(True)
-        if is_new or not was_ready:
-            await self._catch_up()
+        return leads and (is_new or not was_ready)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this broker decides, as far as it knows without asking the store."""
+        return self.restored and not self._lead.may_be_gone(self.now())
+
+    async def confirm_lead(self) -> bool:
+        """Whether this broker decides; if it stood still it asks the store first."""
+        if self._lead.may_be_gone(self.now()):
+            async with self._looking:
+                must_catch_up = self._lead.may_be_gone(self.now()) and await self._look()
+            if must_catch_up:
+                await self._catch_up()
+        return self.restored
 
     async def _catch_up(self) -> None:
         async with self._lock:
@@ -386,19 +415,10 @@ class Controller:
         await self.record_agents()
         await self.renew_claims()
 
-    async def _hold_lead(self) -> bool:
-        """Whether this is the broker that decides: only one may, or two would end each other's sessions."""
-        ttl_s, unix_now = self.settings.lead_ttl_s, self.unix_now()
-        if self._lead is None:
-            self._lead = await self._store.claim(LEAD_POOL, self._instance, 1, 1, ttl_s, unix_now)
-        elif not await self._store.renew(self._lead, 1, ttl_s, unix_now):
-            await self._step_down()
-        return self._lead is not None
-
     async def _step_down(self) -> None:
         log.warning("another broker has taken over; standing by")
         async with self._lock:
-            self._lead, self.restored = None, False
+            self.restored = False
             self._dirty.clear()
             for part in self._parts:
                 part.forget()
@@ -407,11 +427,11 @@ class Controller:
 
     async def close(self) -> None:
         """Write what is not written yet, make way for another broker and let go of the store."""
-        if (lead := self._lead) is not None:
+        if self.restored:
             async with self._lock:
                 await self._write()
-            with suppress(StoreUnavailable):
-                await self.use_store(lambda: self._store.release(LEAD_POOL, lead.key, lead.fence))
+        with suppress(StoreUnavailable):
+            await self.use_store(self._lead.give_up)
         await self._store.close()
 
     async def _restore(self) -> None:
@@ -437,6 +457,8 @@ class Controller:
                 [msgspec.json.decode(raw, type=MoveRecord) for raw in moves.values()],
             )
             self.restored = True
+            held = (entry.fence for _, _, entry in self.brain.state.ledger.entries())
+            self._highest_fence = max(self._highest_fence, *held, 0)
         log.info("state taken over from the store", rooms=len(rooms), sessions=len(sessions), agents=len(agents))
 
     def _decode_room(self, raw: bytes) -> RoomRecord:
@@ -448,9 +470,18 @@ class Controller:
     async def record_agents(self) -> None:
         """Tell the store which agents are connected here."""
         state = self.brain.state
-        agents: Iterable[AgentRecord] = [*state.nodes.values(), *state.edges.values()]
+        await self._put_agents([*state.nodes.values(), *state.edges.values()])
+
+    async def record_newcomer(self, key: AgentKey) -> None:
+        """Tell the store at once of an agent that has registered; while the store is away `record_agents` will."""
+        state = self.brain.state
+        agent = state.nodes.get(key.name) if key.kind is AgentKind.NODE else state.edges.get(key.name)
+        with suppress(StoreUnavailable):
+            await self._put_agents([] if agent is None else [agent])
+
+    async def _put_agents(self, agents: Iterable[AgentRecord]) -> None:
         records = {str(agent.key): msgspec.json.encode(agent) for agent in agents if agent.connected}
-        expires_at = self.unix_now() + self.settings.claim_ttl_s
+        expires_at = self.unix_now() + self.settings.agent_ttl_s
         await self.use_store(lambda: self._store.put_agents(records, expires_at))
 
     # --- Agents' sockets --------------------------------------------------------------------------------
@@ -480,18 +511,15 @@ class Controller:
         for key in list(self._links):
             self.unlink(key, WSCloseCode.GOING_AWAY, "the broker is shutting down")
 
-    async def _send(self, agent: AgentKey, message: BrokerMessage) -> None:
+    def _send(self, agent: AgentKey, message: BrokerMessage) -> None:
         match message:
             case PutView() | PutRelay():
                 message = replace(message, targets=self._with_trunk_tokens(message.targets, agent.name))
         payload = encode(message)
         if (link := self._links.get(agent)) is not None:
             link.send(payload)
-            return
-        try:
-            await self.use_store(lambda: self._store.publish(command_channel(agent), payload))
-        except StoreUnavailable:
-            log.warning("command lost: agent not connected here", agent=str(agent))
+        else:
+            log.debug("command dropped: the agent is told everything when it registers", agent=str(agent))
 
     def _with_trunk_tokens(self, targets: list[TrunkTarget], source: str) -> list[TrunkTarget]:
         return [replace(target, token=self._trunk_token(source, target.edge)) for target in targets]
@@ -527,15 +555,10 @@ class Controller:
         return self.brain.reschedule({r.room: in_core_time(r.schedule, unix_now, now) for r in rooms})
 
 
-def _order(effect: Claim | Release) -> ClaimOrder | ReleaseOrder:
+def _order(effect: Claim | Release, highest_fence: int) -> ClaimOrder | ReleaseOrder:
     if isinstance(effect, Release):
         return ReleaseOrder(effect.pool, effect.key, effect.fence)
-    return ClaimOrder(effect.pool, effect.key, effect.amount, effect.capacity, effect.fence_floor)
-
-
-def command_channel(agent: AgentKey) -> str:
-    """The bus channel on which an agent's commands arrive at the broker it is connected to."""
-    return f"commands:{agent}"
+    return ClaimOrder(effect.pool, effect.key, effect.amount, effect.capacity, max(effect.fence_floor, highest_fence))
 
 
 def _decode_agent(name: str, raw: bytes) -> AgentRecord:

@@ -6,9 +6,10 @@ from aiohttp.typedefs import Handler
 
 from broker.api.audit import AuditRecord
 from broker.api.client_address import address_of
+from broker.api.controller import StandingBy
 from broker.api.keys import AUDIT_LOG, CONTROLLER, PROBLEM, SCOPE, TRUSTED_PROXIES
 from broker.api.principal import PRINCIPAL, Principal
-from broker.api.problems import ApiError, from_http, from_refusal, problem_response, store_unavailable
+from broker.api.problems import ApiError, from_http, from_refusal, problem_response, standing_by, store_unavailable
 from broker.api.routes import ROUTES
 from broker.api.static import StaticFiles
 from broker.core.refusals import Refusal
@@ -39,6 +40,8 @@ def _error_for(request: web.Request, error: Exception) -> ApiError:
             return from_refusal(error)
         case StoreUnavailable():
             return store_unavailable()
+        case StandingBy():
+            return standing_by()
         case web.HTTPException():
             return from_http(error)
         case _:

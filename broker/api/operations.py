@@ -21,7 +21,7 @@ async def livez(request: web.Request) -> web.Response:
 async def readyz(request: web.Request) -> web.Response:
     """200 while new work can be taken on; 503 while the store does not answer or another broker decides."""
     controller = request.app[CONTROLLER]
-    if not (controller.store_ready and controller.restored):
+    if not (await controller.confirm_lead() and controller.store_ready):
         raise ApiError("not-ready", 503, "Not ready", "the store does not answer, or another broker leads", 1.0)
     return web.Response(text="ready\n")
 

@@ -405,7 +405,7 @@ def guarded(route: Route) -> Handler:
     is_repeatable = route.takes_idempotency_key
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        if not request.app[CONTROLLER].restored:
+        if not await request.app[CONTROLLER].confirm_lead():
             raise standing_by()
         if route.scope is not None:
             request[SCOPE] = route.scope

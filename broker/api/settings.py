@@ -43,6 +43,8 @@ class BrokerSettings:
     trunk_token_ttl_s: float = 604_800.0
     """Long, because a node presents it again whenever a trunk is re-made."""
     claim_ttl_s: float = 30.0
+    agent_ttl_s: float = 600.0
+    """How long the store remembers an agent: a broker that takes over within that time knows whom to wait for."""
     lead_ttl_s: float = 5.0
     """How long after a broker died another one over the same store takes over."""
     store_probe_interval_s: float = 0.5

@@ -4,7 +4,8 @@ It does no I/O and reads no clock. One event at a time: the shell serialises cal
 answering each `Claim`, before the next event. A method that raises `Refusal` has changed nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from broker.core import (
     fleet,
@@ -35,6 +36,7 @@ from broker.core.state import (
     AgentRecord,
     CoreSettings,
     EdgeRecord,
+    Holding,
     NodeRecord,
     RoomRecord,
     SessionRecord,
@@ -49,6 +51,7 @@ from broker.protocol import (
     AgentState,
     EndReason,
     MuteAll,
+    NodeCapability,
     ParticipantPatch,
     Probe,
     RegisterEdge,
@@ -308,7 +311,7 @@ class Brain:
         restored_rooms: Iterable[RoomRecord],
         restored_views: Iterable[ViewRecord],
         restored_sessions: Iterable[SessionRecord],
-        agents: Iterable[AgentRecord],
+        agents: Collection[AgentRecord],
         now: float,
         tickets: Iterable[TicketRecord] = (),
         usage: Iterable[UsageRecord] = (),
@@ -322,7 +325,7 @@ class Brain:
         for session in restored_sessions:
             if session.room in state.rooms and session.view in state.views:
                 _restore_session(state, session, now)
-        for agent in agents:
+        for agent in (*agents, *_unheard_of(state, agents)):
             _restore_agent(state, agent, now)
         _relink(state, now)
         waiting.restore(state, tickets, now)
@@ -355,25 +358,54 @@ def _restore_agent(state: State, agent: AgentRecord, now: float) -> None:
             state.edges[agent.edge] = agent
 
 
-def _relink(state: State, now: float) -> None:
-    """Rebuild the sets that are derived, and search a node for views whose node nobody knows."""
+def _unheard_of(state: State, agents: Collection[AgentRecord]) -> list[NodeRecord]:
+    """Nodes that draw restored views, though the store knows nothing (any more) of them: they may still come back."""
+    known = {agent.node for agent in agents if isinstance(agent, NodeRecord)}
+    milliunits: dict[str, int] = defaultdict(int)
     for view in state.views.values():
-        view.sessions = {s.session for s in state.sessions.values() if s.view == view.view}
+        for holding in _holdings(view):
+            if holding.node not in known:
+                milliunits[holding.node] += holding.milliunits
+    return [_just_holding(node, claimed) for node, claimed in sorted(milliunits.items())]
+
+
+def _holdings(view: ViewRecord) -> list[Holding]:
+    """What is claimed for a view: on its node, and on those it moves away from."""
+    own = [] if view.node is None else [Holding(view.node, view.fence, view.claimed)]
+    return [*view.previous, *own]
+
+
+def _just_holding(node: str, milliunits: int) -> NodeRecord:
+    """A node of which no more is known than that it draws so much."""
+    units = (milliunits + 0.5) / 1000
+    capability = NodeCapability(renderer="", device="", units=units, codecs=[], scenes=[])
+    return NodeRecord(node=node, region="", version="", capability=capability)
+
+
+def _relink(state: State, now: float) -> None:
+    """Rebuild the sets that are derived, and search a node for views that have none."""
+    watchers: dict[str, set[str]] = defaultdict(set)
+    present: dict[str, set[str]] = defaultdict(set)
+    for session in state.sessions.values():
+        watchers[session.view].add(session.session)
+        present[session.room].add(session.session)
+    state.views = {name: view for name, view in state.views.items() if name in watchers}
+    for view in state.views.values():
+        view.sessions = watchers[view.view]
         view.give_up_at = view.start_by = None
         view.missing = {}
-        if view.node is not None and view.node in state.nodes:
-            state.ledger.add(node_pool(view.node), view.view, view.claimed, view.fence)
-        else:
-            view.node, view.fence, view.started = None, 0, False
+        for holding in _holdings(view):
+            state.ledger.add(node_pool(holding.node), view.view, holding.milliunits, holding.fence)
+        if view.node is None:
+            view.fence, view.started = 0, False
             views.search(state, view, now)
-    state.views = {name: view for name, view in state.views.items() if view.sessions}
     for view in state.views.values():
         views.plan_tree(state, view)
     for session in state.sessions.values():
         lines.expect_reports(state, session)
     for room in state.rooms.values():
-        room.sessions = {s.session for s in state.sessions.values() if s.room == room.room}
-        room.views = {v.view for v in state.views.values() if v.room == room.room}
+        room.sessions = present[room.room]
+        room.views = {name for session in room.sessions if (name := state.sessions[session].view) in state.views}
         room.empty_since = None if room.sessions else now
         room.moved_at = None
         if room.node not in state.nodes or not room.views:

@@ -45,6 +45,8 @@ from broker.protocol.report_batch import ReportBatch
 
 SELF_INFLICTED = frozenset({EndReason.LEFT})
 """Reasons of `ViewerGone` that end a session at once; all others let the viewer resume."""
+LONG_STALL_S = 3.0
+"""Shorter than agents wait for a broker's sign of life."""
 
 
 # --- Registration ---------------------------------------------------------------------------------------
@@ -234,7 +236,7 @@ def disconnected(state: State, key: AgentKey, now: float) -> None:
     if agent.state is AgentState.LOST:
         return
     agent.connected = False
-    agent.lost_at = now + state.settings.reconnect_grace_s
+    agent.lost_at = max(now + state.settings.reconnect_grace_s, state.lenient_until)
     state.refresh(agent)
     if isinstance(agent, EdgeRecord):
         views.edge_silenced(state, agent, now)
@@ -252,10 +254,15 @@ def _peer_sighted(state: State, observer: AgentRecord, message: PeerSighted, now
 
 
 def excuse_stall(state: State, now: float) -> None:
-    """If the broker itself stood still, nobody could be heard: that time does not count as silence."""
+    """If the broker itself stood still, nobody could be heard: that time does not count as silence.
+
+    After a long one agents may have given this broker up, and need as long to come back as after a restart.
+    """
     last, state.last_tick = state.last_tick, now
     if last is None or (stall_s := now - last - state.settings.heartbeat_interval_s) <= 0:
         return
+    if stall_s >= LONG_STALL_S:
+        state.lenient_until = now + state.settings.restore_grace_s
     agents: list[AgentRecord] = [*state.nodes.values(), *state.edges.values()]
     for agent in agents:
         agent.last_seen = min(now, agent.last_seen + stall_s)

@@ -358,6 +358,8 @@ class State:
     moves: dict[str, MoveRecord] = field(default_factory=dict)
     """Who is on the way to another room, by the join token they come with."""
     last_tick: float | None = None
+    lenient_until: float = float("-inf")
+    """Who breaks off before then may return until then: the broker stood still for long."""
     usage: dict[str, UsageRecord] = field(default_factory=dict)
     """By day, room and owner, `2026-11-29/hall/k-1`."""
     demand: Demand = field(default_factory=Demand)

@@ -1,19 +1,14 @@
-"""What brokers share, behind one interface: records, agents, claims, spent and revoked tokens, logs, a
-message bus.
+"""What brokers share, behind one interface: records, agents, claims, spent and revoked tokens, logs.
 
 `now` and all expiries are Unix seconds given by the caller; brokers of one deployment keep their clocks within a
 second of each other (NTP), which is far below every lifetime used. Every method may raise `StoreUnavailable`;
 a caller then goes on with the last state it knows.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
-
-MAX_QUEUED_PUBLICATIONS = 1024
-"""A subscriber that falls further behind loses the newest; senders repeat what matters when agents register."""
 
 RecordKey = tuple[str, str]
 """Collection and name of a record."""
@@ -122,12 +117,6 @@ class Store(Protocol):
 
     async def read_back(self, log: str, before: EntryId | None, limit: int) -> list[tuple[EntryId, bytes]]:
         """At most `limit` entries, the newest first: of the whole log, or of what stands before an entry."""
-
-    async def publish(self, channel: str, payload: bytes) -> int:
-        """Send to all who are subscribed to `channel` now; how many they were."""
-
-    def subscribe(self, channel: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Receive what is published on `channel` from when the context is entered until it is left."""
 
     async def close(self) -> None:
         """Let go of connections."""

@@ -1,15 +1,13 @@
 """The embedded store: everything in this process, gone with it. For one broker on one machine."""
 
-import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 from msgspec.structs import replace
 
-from broker.store.interface import MAX_QUEUED_PUBLICATIONS, ClaimOrder, EntryId, RecordKey, ReleaseOrder, StoredClaim
+from broker.store.interface import ClaimOrder, EntryId, RecordKey, ReleaseOrder, StoredClaim
 
 
 @dataclass(slots=True)
@@ -60,7 +58,6 @@ class MemoryStore:
         self._spent: dict[str, float] = {}
         self._revoked: dict[str, float] = {}
         self._logs: dict[str, deque[tuple[EntryId, bytes]]] = {}
-        self._subscribers: dict[str, set[asyncio.Queue[bytes]]] = {}
 
     async def ping(self) -> None:
         """Memory always answers."""
@@ -180,30 +177,5 @@ class MemoryStore:
         newest_first = reversed(self._logs.get(log, ()))
         return list(islice((entry for entry in newest_first if before is None or entry[0] < before), limit))
 
-    async def publish(self, channel: str, payload: bytes) -> int:
-        """See `Store.publish`."""
-        queues = self._subscribers.get(channel, set())
-        for queue in queues:
-            if not queue.full():
-                queue.put_nowait(payload)
-        return len(queues)
-
-    @asynccontextmanager
-    async def subscribe(self, channel: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """See `Store.subscribe`."""
-        queue: asyncio.Queue[bytes] = asyncio.Queue(MAX_QUEUED_PUBLICATIONS)
-        self._subscribers.setdefault(channel, set()).add(queue)
-        try:
-            yield _drain(queue)
-        finally:
-            self._subscribers[channel].discard(queue)
-            if not self._subscribers[channel]:
-                del self._subscribers[channel]
-
     async def close(self) -> None:
         """Nothing to let go of."""
-
-
-async def _drain(queue: asyncio.Queue[bytes]) -> AsyncIterator[bytes]:
-    while True:
-        yield await queue.get()

@@ -5,12 +5,11 @@ Everything that must be atomic is a Lua script (`broker.store.scripts`). A call 
 """
 
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import redis.asyncio as redis_client
-from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -21,7 +20,6 @@ from broker.store.interface import ClaimOrder, EntryId, RecordKey, ReleaseOrder,
 
 TIMEOUT_S = 1.0
 MAX_CONNECTIONS = 512
-_POLL_S = 0.5
 _ENTRY_FIELD = b"e"
 _BEFORE_ALL = (0, 0)
 """Redis has no id below it, and refuses to look there."""
@@ -188,32 +186,6 @@ class RedisStore:
         end = "+" if before is None else f"({before[0]}-{before[1]}"
         found = await self._ask(self._client.xrevrange(self._key("log", log), end, "-", count=limit))
         return [(_entry_id(name), fields[_ENTRY_FIELD]) for name, fields in found]
-
-    async def publish(self, channel: str, payload: bytes) -> int:
-        """See `Store.publish`."""
-        receivers: int = await self._ask(self._client.publish(self._key("bus", channel), payload))
-        return receivers
-
-    def subscribe(self, channel: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """See `Store.subscribe`."""
-        return self._subscription(self._key("bus", channel))
-
-    @asynccontextmanager
-    async def _subscription(self, channel: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        pubsub = self._client.pubsub(ignore_subscribe_messages=False)
-        try:
-            await self._ask(pubsub.subscribe(channel))
-            await self._ask(pubsub.get_message(timeout=TIMEOUT_S))
-            yield self._messages(pubsub)
-        finally:
-            with suppress(RedisError, OSError):
-                await pubsub.aclose()  # type: ignore[no-untyped-call]
-
-    async def _messages(self, pubsub: PubSub) -> AsyncIterator[bytes]:
-        while True:
-            message: dict[str, Any] | None = await self._ask(pubsub.get_message(timeout=_POLL_S))
-            if message is not None and message["type"] == "message":
-                yield message["data"]
 
     async def close(self) -> None:
         """See `Store.close`."""

@@ -27,6 +27,8 @@ from broker.protocol import (
     DeliveryQuery,
     DeliveryState,
     DrainRequest,
+    Edge,
+    EdgeList,
     JoinGrant,
     JoinRequest,
     Move,
@@ -206,6 +208,10 @@ class BrokerClient:
     async def nodes(self) -> list[Node]:
         """The render nodes. Raises `Refused`."""
         return (await self._call("GET", "/v1/nodes", NodeList, token=self._api_key)).nodes
+
+    async def edges(self) -> list[Edge]:
+        """The edges. Raises `Refused`."""
+        return (await self._call("GET", "/v1/edges", EdgeList, token=self._api_key)).edges
 
     async def drain_node(self, node: str, deadline_s: float) -> None:
         """Move a node's sessions away. Raises `Refused`."""

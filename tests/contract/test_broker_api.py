@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.api.controller import Controller
+from broker.api.controller import Controller, StandingBy
 from broker.api.rate_limit import RateLimiter
 from broker.core.state import CoreSettings
 from broker.protocol import (
@@ -32,6 +32,7 @@ from broker.store.redis import RedisStore
 from broker.tokens import TokenAuthority, TokenVerifier
 from tests.support.broker_farm import node_key
 from tests.support.broker_server import API_KEY, Agent, Api, running_broker
+from tests.support.stored_claims import commands_answered
 
 
 @pytest.fixture
@@ -678,21 +679,120 @@ async def test_a_broker_that_lost_its_lead_steps_down(redis_server):
 
 
 @pytest.mark.redis
-async def test_a_command_finds_its_agent_at_another_broker(redis_server):
-    async with running_broker(store_url=redis_server.url, name="one") as one:
-        node = await one.node("n1")
-        async with running_broker(store_url=redis_server.url, name="two") as two:
-            sent = encode_drain()
+async def test_a_broker_that_stood_still_decides_nothing_before_it_knows_whether_it_still_leads(redis_server):
+    async with running_broker(store_url=redis_server.url, store_probe_interval_s=3600.0) as api:
+        controller = api.controller
+        node = await api.node()
+        await api.edge()
+        await api.ok("POST", "/v1/rooms", {"room": "demo"})
+        token = await api.join_token()
+        rival = RedisStore(redis_server.url)
+        try:
+            later = controller.unix_now() + 60
+            assert await rival.claim("brokers:lead", "rival", 1, 1, 600.0, later) is not None
+            controller.now = lambda: time.monotonic() + controller.settings.lead_ttl_s
+            join = await api.problem("POST", "/v1/rooms/demo/join", {}, token=token)
+            assert join == (503, "standing-by")
+            assert (await node.closed())[0] == 1001
+            assert await rival.claimed("edge:e1", later) == 0, "nothing was booked"
+            with pytest.raises(StandingBy):
+                await controller.step(lambda: controller.brain.tick(controller.now()))
+        finally:
+            await rival.close()
 
-            async def delivered():
-                return await two.controller.store.publish("commands:node:n1", sent)
 
-            await until(delivered)
-            assert (await node.receive()).deadline_s == 7.0
+@pytest.mark.redis
+async def test_a_broker_that_stood_still_while_nobody_took_over_goes_on(redis_server):
+    async with running_broker(store_url=redis_server.url, store_probe_interval_s=3600.0) as api:
+        await api.ok("POST", "/v1/rooms", {"room": "demo"})
+        api.controller.now = lambda: time.monotonic() + 60.0
+        assert (await api.ok("GET", "/v1/rooms/demo"))["room"] == "demo"
+        assert (await api.call("GET", "/readyz", token=None))[0] == 200
 
 
-def encode_drain() -> bytes:
-    return b'{"type":"drain","deadline_s":7.0,"cancelled":false}'
+@pytest.mark.redis
+async def test_who_stands_by_leaves_an_emptied_store_to_the_broker_that_leads(redis_server):
+    settings = {"store_url": redis_server.url, "store_probe_interval_s": 3600.0}
+    async with running_broker(**settings, name="one") as one, running_broker(**settings, name="two") as two:
+        await one.ok("POST", "/v1/rooms", {"room": "demo"})
+        redis_server.flush()
+        await two.controller.probe_store()
+        assert await two.problem("GET", "/readyz", token=None) == (503, "not-ready")
+        await one.controller.probe_store()
+        await two.controller.probe_store()
+        assert (await one.ok("GET", "/v1/rooms/demo"))["room"] == "demo"
+        assert set(await two.controller.store.load("rooms")) == {"demo"}
+
+
+@pytest.mark.redis
+async def test_who_stands_by_takes_an_emptied_store_over_if_nobody_else_does(redis_server):
+    settings = {"store_url": redis_server.url, "store_probe_interval_s": 3600.0}
+    async with running_broker(**settings, name="one"), running_broker(**settings, name="two") as two:
+        redis_server.flush()
+        await two.controller.probe_store()
+        two.controller.now = lambda: time.monotonic() + two.controller.settings.lead_ttl_s
+        await two.controller.probe_store()
+        assert (await two.call("GET", "/readyz", token=None))[0] == 200
+
+
+@pytest.mark.redis
+async def test_fences_rise_though_the_store_has_forgotten_which_it_gave(redis_server):
+    async with running_broker(store_url=redis_server.url, store_probe_interval_s=3600.0) as api:
+        node, edge = await api.node(), await api.edge()
+        await api.ok("POST", "/v1/rooms", {"room": "demo"})
+        await api.join()
+        before = (await node.expect(PutView)).fence
+        await edge.expect(PutSession)
+        redis_server.flush()
+        await api.join(identity="bob")
+        assert (await node.expect(PutView)).fence > before
+
+
+@pytest.mark.redis
+async def test_an_emptied_store_is_filled_without_writing_anything_twice(redis_server):
+    settings = {"store_url": redis_server.url, "store_probe_interval_s": 3600.0, "guest_joins_per_minute": 1e6}
+    async with running_broker(**settings) as api:
+        await api.node(units=1000.0)
+        await api.edge(max_viewers=1000)
+        await api.ok("POST", "/v1/rooms", {"room": "demo", "mode": "conference", "open": True, "max_participants": 500})
+        guest = {"display_name": "G"}
+        await asyncio.gather(*(api.ok("POST", "/v1/rooms/demo/join", guest, token=None) for _ in range(100)))
+        redis_server.kill()
+        redis_server.start()
+
+        async def is_filled():
+            await api.controller.probe_store()
+            return (await api.call("GET", "/readyz", token=None))[0] == 200
+
+        await until(is_filled)
+        assert len(await api.controller.store.load("sessions")) == 100
+        assert await api.controller.store.claimed("edge:e1", api.controller.unix_now()) == 100
+        sessions_and_claims, others = 200, 30
+        assert await commands_answered(redis_server, "hset") < sessions_and_claims + others
+
+
+@pytest.mark.redis
+async def test_a_broker_that_dies_soon_after_an_agent_came_has_told_the_store_of_it(redis_server):
+    async with running_broker(store_url=redis_server.url) as api:
+        await api.node("n1")
+
+        async def is_known():
+            return "node:n1" in await api.controller.store.agents(api.controller.unix_now())
+
+        await until(is_known, api.controller.settings.claim_ttl_s / 20)
+
+
+@pytest.mark.redis
+async def test_there_may_be_more_agents_than_connections_to_redis(redis_server, monkeypatch):
+    monkeypatch.setattr("broker.store.redis.MAX_CONNECTIONS", 8)
+    async with running_broker(store_url=redis_server.url) as api:
+        for number in range(20):
+            await api.edge(f"e{number}")
+        await api.node(units=16.0)
+        await api.ok("POST", "/v1/rooms", {"room": "demo"})
+        for number in range(5):
+            await api.join(identity=f"i{number}")
+        assert (await api.call("GET", "/readyz", token=None))[0] == 200
 
 
 # --- The whole ------------------------------------------------------------------------------------------

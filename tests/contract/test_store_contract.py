@@ -167,15 +167,6 @@ async def test_revocations_hold_until_they_expire(store: Store):
     assert not await store.is_revoked("other", NOW)
 
 
-async def test_a_subscriber_gets_what_is_published_on_its_channel(store: Store):
-    async with store.subscribe("c") as messages, asyncio.timeout(10):
-        assert await store.publish("c", b"one") == 1
-        assert await store.publish("other", b"two") == 0
-        assert await store.publish("c", b"three") == 1
-        assert [await anext(messages), await anext(messages)] == [b"one", b"three"]
-    assert await store.publish("c", b"four") == 0
-
-
 @pytest.mark.redis
 async def test_redis_away_is_store_unavailable_and_comes_back(redis_server: RedisServer):
     server = RedisServer()

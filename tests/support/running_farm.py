@@ -9,6 +9,7 @@ from broker.protocol import Mode, Role, RoomCreate, TokenRequest
 from client_demo.headless.api import BrokerClient
 from farstage import config as configuration
 from farstage.bench.latency import free_ports
+from farstage.config import Config
 from farstage.farm import Farm, FarmSettings
 from farstage.up import reachable
 
@@ -24,6 +25,13 @@ async def running_farm(
     folder: Path, *, nodes: int = 1, edges: int = 1, flags: tuple[str, ...] = ()
 ) -> AsyncIterator[Farm]:
     """A started farm with one room of each mode."""
+    async with Farm(FarmSettings(farm_config(nodes, edges, flags), folder, nodes, edges)) as farm:
+        await open_rooms(farm)
+        yield farm
+
+
+def farm_config(nodes: int, edges: int, flags: tuple[str, ...]) -> Config:
+    """The configuration of a small farm on free ports."""
     broker, edge, node = free_ports(3)
     first = consecutive(node, nodes)
     base = [
@@ -35,12 +43,14 @@ async def running_farm(
         "broker.max_long_side=640",
         "log.format=json",
     ]
-    config = reachable(configuration.load(environment={}, flags=[*base, *flags]))
-    async with Farm(FarmSettings(config, folder, nodes, edges)) as farm:
-        async with BrokerClient(farm.broker_url, farm.api_key) as client:
-            for room in ROOMS.values():
-                await client.create_room(room)
-        yield farm
+    return reachable(configuration.load(environment={}, flags=[*base, *flags]))
+
+
+async def open_rooms(farm: Farm) -> None:
+    """Create `ROOMS`."""
+    async with BrokerClient(farm.broker_url, farm.api_key) as client:
+        for room in ROOMS.values():
+            await client.create_room(room)
 
 
 def consecutive(start: int, count: int) -> int:

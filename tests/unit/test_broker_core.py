@@ -707,7 +707,7 @@ def test_a_restarted_broker_places_again_what_nobody_came_back_for(farm):
     successor.brain.restore(old.rooms.values(), old.views.values(), old.sessions.values(), [old.edges["e1"]], 1000.0)
     successor.node("n2")
     successor.edge("e1", sessions=[session.session])
-    successor.wait(1)
+    successor.wait(successor.state.settings.restore_grace_s + 1)
     assert successor.view(successor.state.sessions[session.session]).node == "n2"
 
 
@@ -729,3 +729,64 @@ def test_a_move_whose_claim_is_refused_ends_nobody_while_the_old_node_draws_on()
     assert view.node == "n3"
     farm.start_view(view)
     assert not view.previous
+
+
+def test_a_node_that_the_store_has_forgotten_keeps_its_views_when_it_comes_back_in_time(farm):
+    farm.room()
+    session = farm.join_live()
+    view = farm.view(session)
+    successor = Farm()
+    old = farm.state
+    successor._fence = 1000
+    successor.brain.restore(
+        old.rooms.values(), old.views.values(), old.sessions.values(), [old.edges["e1"]], successor.now
+    )
+    successor.node("n2")
+    successor.edge("e1", sessions=[session.session])
+    successor.wait(5)
+    successor.node("n1", views=[ViewHolding(view=view.view, fence=view.fence)])
+    successor.wait(60)
+    revived = successor.view(successor.state.sessions[session.session])
+    assert (revived.node, revived.fence) == ("n1", view.fence)
+    assert successor.to("node:n1", DropView) == []
+
+
+def test_both_places_of_a_view_on_the_move_stay_taken_after_a_restart(farm):
+    farm.room()
+    session = farm.join_live()
+    farm.node("n2")
+    farm.carry_out(farm.brain.drain(node_key("n1"), 60, farm.now))
+    view, old = farm.view(session), farm.state
+    assert [holding.node for holding in view.previous] == ["n1"]
+    successor = Farm()
+    agents = [old.nodes["n1"], old.nodes["n2"], old.edges["e1"]]
+    successor.brain.restore(old.rooms.values(), [view], old.sessions.values(), agents, successor.now)
+    successor.carry_out([])
+    assert successor.state.ledger.claimed("node:n1") == successor.state.ledger.claimed("node:n2") > 0
+
+
+def test_a_view_that_nobody_watches_holds_no_place_after_a_restart(farm):
+    farm.room()
+    session = farm.join_live()
+    view, old = farm.view(session), farm.state
+    successor = Farm()
+    successor.brain.restore(old.rooms.values(), [view], [], [old.nodes["n1"]], successor.now)
+    assert successor.state.views == {}
+    assert successor.state.ledger.claimed("node:n1") == 0
+
+
+def test_agents_may_return_for_longer_after_the_broker_stood_still_for_long(farm):
+    farm.room()
+    session = farm.join_live()
+    farm.wait(1)
+    farm.now += 30.0
+    farm.carry_out(farm.brain.watch(farm.now))
+    farm.drop(node_key("n1"))
+    farm.drop(edge_key("e1"))
+    farm.wait(5)
+    farm.node("n1", views=farm.holdings("n1"))
+    farm.edge("e1", sessions=[session.session])
+    farm.wait(5)
+    assert farm.view(session).node == "n1"
+    assert farm.ended == {}
+    assert not any(message.state is SessionState.REPLACING for message in farm.to("edge:e1", PutSession))
