@@ -24,6 +24,8 @@ SESSIONS_TO_KNOW = 3
 MAX_PAIRS = 5_000
 """10 MiB. Beyond it the pair that was heard of longest ago, and that nobody is in, is forgotten."""
 MAX_WEIGHT = 2.0**40
+LINE_REPORTS, LINE_GROWS = 30, 1.1
+"""A line is worked out anew after so many more reports, and a tenth more."""
 BINS = 64
 METRICS = ("rtt_ms", "jitter_ms", "loss", "bandwidth_bps")
 _SPANS = ((0.5, 5_000.0), (0.1, 2_000.0), (1e-4, 1.0), (5e4, 1e10))
@@ -71,6 +73,9 @@ class Networks:
         self._sessions: list[float] = []
         self._inside: list[int] = []
         self._heard_at: list[float] = []
+        self._reports: list[int] = []
+        self._lines: dict[int, tuple[int, RegionLine | None]] = {}
+        """Lines that were worked out, and after how many reports."""
         self._epoch_s: float | None = None
         self._latest_weight = 1.0
 
@@ -100,6 +105,8 @@ class Networks:
     def add(self, pairs: Slots, samples: NDArray[Any], now: float) -> None:
         """Reports of these pairs. `samples`: (reports, METRICS), NaN for what is unknown."""
         weight = self._weight(now)
+        for pair, reports in zip(*np.unique(pairs, return_counts=True), strict=True):
+            self._reports[pair] += int(reports)
         for metric, bounds in enumerate(BOUNDS):
             values = samples[:, metric]
             known = ~np.isnan(values)
@@ -111,6 +118,12 @@ class Networks:
         pair = self._index.get((network, region))
         if pair is None or not self._is_known(pair):
             return None
+        reports, known = self._reports[pair], self._lines.get(pair)
+        if known is None or reports > known[0] * LINE_GROWS + LINE_REPORTS:
+            known = self._lines[pair] = (reports, self._measured_line(pair))
+        return known[1]
+
+    def _measured_line(self, pair: int) -> RegionLine | None:
         rtt_ms = self._quantile(pair, 0, 0.5)
         if rtt_ms is None:
             return None
@@ -231,11 +244,14 @@ class Networks:
             self._sessions.append(0.0)
             self._inside.append(0)
             self._heard_at.append(-math.inf)
+            self._reports.append(0)
         else:
             self._names[pair] = (network, region)
             self._sessions[pair] = 0.0
             self._counts[pair] = 0.0
             self._heard_at[pair] = -math.inf
+            self._reports[pair] = 0
+            self._lines.pop(pair, None)
         self._index[network, region] = pair
 
     def _forgotten(self) -> int:

@@ -25,6 +25,7 @@ def claim_edge(state: State, session: SessionRecord, placement: Placement) -> No
     state.ledger.add(pool, session.session, 1)
     state.emit(Claim(pool, session.session, 1, state.edges[placement.edge].capacity))
     lines.expect_reports(state, session)
+    session.start_bps = lines.first_bandwidth_bps(state, session)
 
 
 def edge_granted(state: State, session: SessionRecord, fence: int) -> None:

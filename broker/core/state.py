@@ -218,6 +218,8 @@ class SessionRecord(Struct, kw_only=True):
     """What it has used so far."""
     metered_on: str = ""
     """The last day on which it was counted."""
+    start_bps: float | None = None
+    """What its stream begins with on its edge; `None`: what edges begin with."""
     latency_cap_ms: float | None = None
     """How far its renderer might be when it was placed first."""
     ticket: str | None = None

@@ -13,7 +13,6 @@ from msgspec import structs
 from broker.core import publishing
 from broker.core.cascade import Seat, Standing, plan, reach
 from broker.core.effects import AgentKey, AgentKind, Claim, Release, Send, ViewMoved
-from broker.core.lines import first_bandwidth_bps
 from broker.core.picture import Picture, fit, within_budget
 from broker.core.pools import NodeOffer
 from broker.core.state import EdgeRecord, Holding, RoomRecord, SessionRecord, State, ViewRecord, edge_pool, node_pool
@@ -65,7 +64,7 @@ def put_session(state: State, session: SessionRecord) -> None:
         state=session.state,
         publishes=session.publishes,
         token_id=session.token_id,
-        bandwidth_bps=first_bandwidth_bps(state, session),
+        bandwidth_bps=session.start_bps,
     )
     state.emit(Send(edge_key(session.edge), message))
 

@@ -7,7 +7,7 @@ import pytest
 from broker.core.lines import first_bandwidth_bps
 from broker.core.networks import HALF_LIFE_S, SAMPLES_A_SESSION, SESSIONS_TO_KNOW, Networks
 from broker.core.state import SessionRecord
-from broker.protocol import Probe
+from broker.protocol import Probe, PutSession
 from tests.support.broker_farm import Farm
 
 HOME = "203.0.113.0/24"
@@ -167,6 +167,8 @@ def test_a_stream_begins_with_what_the_lines_of_the_network_have_taken(farm: Far
     newcomer = join_from(farm, HOME, "a")
     assert newcomer.edge == "edge-south"
     assert first_bandwidth_bps(farm.state, newcomer) == pytest.approx(600_000.0, rel=0.25)
+    told = [put for put in farm.to("edge:edge-south", PutSession) if put.session == newcomer.session]
+    assert told[-1].bandwidth_bps == pytest.approx(600_000.0, rel=0.25)
     probed = join_from(farm, HOME, "b", [Probe(edge="edge-south", rtt_ms=1.0, bandwidth_bps=9e6)])
     assert first_bandwidth_bps(farm.state, probed) == 9e6
 
