@@ -12,7 +12,7 @@ from operator import attrgetter
 from msgspec import Struct, structs
 
 from broker.core.policies import LineCost, Measured, PlacementPolicy
-from broker.core.pools import Fit, NodeOffer, NodePools, Region, Wanted
+from broker.core.pools import Fit, NodeOffer, NodePools, Region, want
 from broker.core.quality import UNKNOWN_RTT_MS
 from broker.core.refusals import Refusal, RefusalKind
 from broker.core.ways import EdgePools, ReadyEdge, SitePoints, Vantage, Way
@@ -95,8 +95,8 @@ class _Search:
     """The best pair so far: `node` on `edge` at `cost`. What a decision does thousands of times is written out."""
 
     __slots__ = (
-        "_any_edge", "_is_free", "_is_plain", "_latency_cap_ms", "_lines", "_measured", "_nodes", "_policy", "_request",
-        "_site_points", "_wanted", "cost", "edge", "node",
+        "_any_edge", "_is_capped", "_is_free", "_is_plain", "_latency_cap_ms", "_lines", "_measured", "_nodes",
+        "_policy", "_request", "_site_points", "_wanted", "cost", "edge", "node",
     )  # fmt: skip
 
     def __init__(
@@ -108,11 +108,12 @@ class _Search:
         self._nodes = nodes
         self._policy = policy
         self._site_points = site_points
-        self._wanted = Wanted(request.codec, request.scene, request.milliunits)
+        self._wanted = want(request.codec, request.scene, request.milliunits)
         self._measured: set[str] | None = None
-        self._lines: dict[str, tuple[LineCost, float]] = {}
-        """A line to each region that was looked at, and the longest trunk that may follow it."""
+        self._lines: dict[str, LineCost] = {}
+        """A line to each region that was looked at."""
         self._latency_cap_ms = request.latency_cap_ms
+        self._is_capped = self._latency_cap_ms < math.inf
         self._is_free = request.room_node is None
         self._is_plain = not policy.packs and not request.excluded_nodes
         self._any_edge = not request.excluded_edges and request.among_edges is None and not request.publishes
@@ -142,15 +143,15 @@ class _Search:
         """Look at the pairs with this edge, if it has a place and no other edge of its region has a line as good."""
         if edge.viewers >= edge.max_viewers or not (self._any_edge or _may_serve(self._request, edge)):
             return
-        line = self._policy.line(probe, edge.viewers / edge.max_viewers)
-        most_trunk_ms = self._latency_cap_ms - (0.0 if probe is None else probe.rtt_ms)
-        vantage = edge.vantage
-        known = self._lines.get(vantage.name)
-        if known is not None and known[0] <= line and known[0][1] <= line[1] and known[1] >= most_trunk_ms:
-            if known[0] != line:
-                return
+        line, vantage, most_trunk_ms = self._policy.line(probe, edge.viewers / edge.max_viewers), edge.vantage, math.inf
+        if self._is_capped:
+            most_trunk_ms = self._latency_cap_ms - (0.0 if probe is None else probe.rtt_ms)
         else:
-            self._lines[vantage.name] = (line, most_trunk_ms)
+            known = self._lines.get(vantage.name)
+            if known is None or known > line or known[1] > line[1]:
+                self._lines[vantage.name] = line
+            elif known != line:
+                return
         if self._is_free:
             ways = vantage.ways(self._nodes, self._site_points, self._policy, line[0])
             if ways and ways[0][0] + line[1] <= self.cost:
@@ -241,7 +242,7 @@ def largest_free(request: PlacementRequest, nodes: NodePools) -> int:
     if request.room_node is not None:
         node = nodes.offer(request.room_node)
         return node.free if node is not None and _is_able(request, node) else 0
-    wanted = Wanted(request.codec, request.scene, 0)
+    wanted = want(request.codec, request.scene, 0)
     least = ((pool, pool.least(request.excluded_nodes)) for pool in nodes if pool.can(wanted))
     return max((pool.kind.capacity - top[0] for pool, top in least if top is not None), default=0)
 

@@ -7,6 +7,7 @@ also while the store has not answered yet (in-flight correction): the ledger tel
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -60,12 +61,16 @@ class Pool:
 
     def __init__(self, kind: PoolKind) -> None:
         self.kind = kind
+        self.region = kind.region
         self.members: dict[str, int] = {}
         self._heap: list[tuple[int, str]] = []
 
     def put(self, node: str, claimed: int) -> None:
         """A node is here, with so much claimed."""
         self.members[node] = claimed
+        if self._heap and self._heap[0][1] == node:
+            heapq.heapreplace(self._heap, (claimed, node))
+            return
         heapq.heappush(self._heap, (claimed, node))
         if len(self._heap) > _STALE_FACTOR * len(self.members) + 16:
             self._heap = [(amount, name) for name, amount in self.members.items()]
@@ -86,6 +91,12 @@ class Pool:
     def can(self, wanted: "Wanted") -> bool:
         """Whether its nodes encode and show what is wanted."""
         return wanted.codec in self.kind.codecs and wanted.scene in self.kind.scenes
+
+
+@lru_cache(maxsize=4096)
+def want(codec: Codec, scene: str, milliunits: int) -> "Wanted":
+    """What a node must have; the same again where it was asked for lately."""
+    return Wanted(codec, scene, milliunits)
 
 
 class Wanted:
@@ -131,7 +142,7 @@ class Region:
         """So much more is claimed, and so much more there is."""
         self._claimed += claimed
         self._capacity += capacity
-        load = load_ratio(self._claimed, self._capacity)
+        load = self._claimed / self._capacity if self._capacity else 1.0
         self.scarcity = SCARCITY_POINTS * load * load
         self._fits.clear()
 
@@ -154,7 +165,7 @@ class Region:
         for pool, capacity in able:
             top = pool.least()
             if top is not None and top[0] <= capacity - wanted.milliunits:
-                fit = (load_ratio(top[0], capacity), top[1])
+                fit = (top[0] / capacity if capacity else 1.0, top[1])
                 if least is None or fit < least:
                     least = fit
         return least
@@ -227,8 +238,8 @@ class NodePools:
     def claimed(self, node: str, amount: int) -> None:
         """So much of a node is claimed now; one that is not here stays away."""
         pool = self._pool_of.get(node)
-        if pool is not None and pool.members[node] != amount:
-            self._regions[pool.kind.region].count(amount - pool.members[node])
+        if pool is not None and (was := pool.members[node]) != amount:
+            self._regions[pool.region].count(amount - was)
             pool.put(node, amount)
 
     def __contains__(self, node: str) -> bool:

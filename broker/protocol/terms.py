@@ -63,6 +63,9 @@ class Role(StrEnum):
 class Codec(StrEnum):
     """Video codecs by their names in SDP."""
 
+    __hash__ = str.__hash__
+    """As its text, which it equals; an enumeration's own is Python code, and placement asks for it all the time."""
+
     H264 = "H264"
     VP8 = "VP8"
 
