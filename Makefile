@@ -9,15 +9,19 @@ ARGS ?=
 NATIVE := edge/native
 NATIVE_SOURCES := $(shell find $(NATIVE) client_demo/headless/native -name target -prune -o \( -name '*.rs' -o -name 'Cargo.*' \) -print)
 
-.PHONY: up test check check-native test-native native bench screenshots lock clean
+.PHONY: up test test-long check check-native test-native native bench screenshots lock clean
 
 up: $(VENV)/.installed $(NATIVE)/.built ## start everything on this machine; ARGS="--host 0.0.0.0" lets phones in
 	@exec $(BIN)/farstage up $(ARGS)
 
 test: $(VENV)/.installed $(NATIVE)/.built test-native ## all tests, on real Redis, real Chromium and a real Vulkan driver
 	@tests/support/ensure_system.sh
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -m "not long" $(ARGS)
 	node --test $(WEB)/tests/*.test.js
+
+test-long: $(VENV)/.installed $(NATIVE)/.built ## what takes longer: outages of half a minute, every benchmark once
+	@tests/support/ensure_system.sh
+	$(BIN)/pytest -m long $(ARGS)
 
 test-native: ## the tests of the native engine's crates, if Rust is here
 	@if command -v cargo >/dev/null; then cd $(NATIVE) && cargo test --workspace --release; \

@@ -165,6 +165,7 @@ def told_of_takeover(farm: Farm, broker: str) -> int:
     return farm.roles[broker].log_path.read_text().count("another broker has taken over")
 
 
+@pytest.mark.long
 async def test_an_emptied_redis_is_filled_again_by_the_broker_that_leads(tmp_path: Path, redis: RedisServer) -> None:
     async with (
         broker_pair(tmp_path, redis) as (farm, front),

@@ -22,6 +22,7 @@ async def printed_by(*module: str) -> Any:
     return json.loads(output)
 
 
+@pytest.mark.long
 async def test_cascade_benchmark_loses_no_picture_and_recovers_from_a_killed_edge() -> None:
     report = await printed_by(
         *["farstage", "bench", "cascade", "--edges", "3", "--seconds", "2", "--kills", "1", "--json"]
@@ -62,6 +63,7 @@ async def test_claims_benchmark_books_nothing_twice() -> None:
 
 
 @pytest.mark.vulkan
+@pytest.mark.long
 async def test_all_benchmarks_run_and_print_one_json_object(tmp_path: Path) -> None:
     saved = tmp_path / "results.json"
     results = await printed_by("benchmarks", "--quick", "--json", "--save", str(saved))
@@ -94,6 +96,7 @@ async def test_telemetry_benchmark_has_every_report_taken() -> None:
     assert report["share_of_core_idle"] >= 0
 
 
+@pytest.mark.long
 async def test_move_benchmark_loses_and_freezes_no_picture() -> None:
     report = await printed_by("farstage", "bench", "move", "--viewers", "2", "--rounds", "3", "--json")
     assert (report["frames_lost"], report["packets_lost"], report["freezes"]) == (0, 0, 0)
