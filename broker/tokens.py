@@ -67,7 +67,7 @@ class TokenAuthority:
 
     def __init__(self, secret: bytes, new_token_id: Callable[[], str] = _random_token_id) -> None:
         self._key = _signing_key(secret)
-        self._new_token_id = new_token_id
+        self.new_token_id = new_token_id
 
     @property
     def public_key_pem(self) -> str:
@@ -88,14 +88,18 @@ class TokenAuthority:
         role: str | None = None,
         name: str | None = None,
         edge: str | None = None,
+        token_id: str | None = None,
     ) -> str:
-        """A token for `subject`, good for `audience` alone, from `now` for `ttl_s` seconds (rounded up)."""
+        """A token for `subject`, good for `audience` alone, from `now` for `ttl_s` seconds (rounded up).
+
+        Who must know its id afterwards gives one of `new_token_id()`; else it gets one of its own.
+        """
         claims = Claims(
             aud=audience,
             sub=subject,
             exp=int(-((-now - ttl_s) // 1)),
             iat=int(now),
-            jti=self._new_token_id(),
+            jti=token_id or self.new_token_id(),
             room=room,
             role=role,
             name=name,

@@ -469,8 +469,7 @@ class Controller:
 
     async def record_agents(self) -> None:
         """Tell the store which agents are connected here."""
-        state = self.brain.state
-        await self._put_agents([*state.nodes.values(), *state.edges.values()])
+        await self._put_agents(self.brain.state.agents())
 
     async def record_newcomer(self, key: AgentKey) -> None:
         """Tell the store at once of an agent that has registered; while the store is away `record_agents` will."""

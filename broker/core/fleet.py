@@ -5,8 +5,6 @@ keeps. One that stays away, or whose heartbeats stop, is dead, and sooner if ano
 views are placed again, its viewers may resume.
 """
 
-from itertools import chain
-
 from broker.core import rooms, sessions, suspicion, views, waiting
 from broker.core.effects import AgentDrained, AgentKey, AgentLost, Disconnect, Send
 from broker.core.refusals import Refusal, RefusalKind
@@ -263,8 +261,7 @@ def excuse_stall(state: State, now: float) -> None:
         return
     if stall_s >= LONG_STALL_S:
         state.lenient_until = now + state.settings.restore_grace_s
-    agents: list[AgentRecord] = [*state.nodes.values(), *state.edges.values()]
-    for agent in agents:
+    for agent in state.agents():
         agent.last_seen = min(now, agent.last_seen + stall_s)
         if agent.lost_at is not None and agent.state is not AgentState.LOST:
             agent.lost_at += stall_s
@@ -282,8 +279,7 @@ def find_lost(state: State, now: float) -> None:
 
 def _not_heard_since(state: State, since: float) -> list[AgentRecord]:
     """Those of whom anything but trust can be the case (`suspicion.judge`): few, and this is asked often."""
-    agents = chain[AgentRecord](state.nodes.values(), state.edges.values())
-    return [agent for agent in agents if agent.lost_at is not None or agent.last_seen < since]
+    return [agent for agent in state.agents() if agent.lost_at is not None or agent.last_seen < since]
 
 
 def _bury_if_dead(state: State, agent: AgentRecord, patience: suspicion.Patience, now: float) -> None:
@@ -367,8 +363,7 @@ def drain_region(state: State, region: str, deadline_s: float, now: float) -> No
 
 def agents_of(state: State, region: str) -> list[AgentRecord]:
     """Nodes and edges of a region. Raises `Refusal` where there are none."""
-    agents: list[AgentRecord] = [*state.nodes.values(), *state.edges.values()]
-    found = [agent for agent in agents if agent.region == region]
+    found = [agent for agent in state.agents() if agent.region == region]
     if not found:
         raise Refusal(RefusalKind.REGION_UNKNOWN, f"no node and no edge has registered from region {region!r}")
     return found
@@ -411,10 +406,9 @@ def _drain_requested(state: State, agent: AgentRecord, message: DrainRequested, 
 
 def _has_peers(state: State, agent: AgentRecord) -> bool:
     """Whether another agent of its kind takes work; if not, waiting would only put the end off."""
-    agents: list[AgentRecord] = [*state.nodes.values(), *state.edges.values()]
     return any(
         other.key.kind is agent.key.kind and other is not agent and other.connected and other.state is AgentState.READY
-        for other in agents
+        for other in state.agents()
     )
 
 

@@ -99,7 +99,8 @@ def waiting_for_the_farm(state: State, since: float) -> int:
 
 def require_turn(state: State, room: RoomRecord, need: Need) -> None:
     """Raise `Refusal` if those who wait, or were admitted and have not come yet, are before a newcomer."""
-    for name, kind in ((f"room:{room.room}", RefusalKind.ROOM_FULL), (FARM, RefusalKind.FARM_FULL)):
+    for kind in (RefusalKind.ROOM_FULL, RefusalKind.FARM_FULL):
+        name = queue_of(room.room, kind)
         queue = state.queues.get(name)
         if queue is None:
             continue
@@ -117,9 +118,9 @@ def advance(state: State, rehearse: Rehearse, now: float) -> None:
         waits = (state.tickets[ticket] for ticket in list(queue.tickets))
         for ticket in islice((t for t in waits if t.state is TicketState.WAITING), LOOKED_AT):
             need = _needs(state, ticket, rehearse)
-            if need is None and ticket.queue == name != FAR:
-                break
             if need is None:
+                if ticket.queue == name != FAR:
+                    break
                 continue
             if not _has_places(state, name, state.rooms[ticket.room], need, admitted + 1):
                 break

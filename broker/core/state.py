@@ -6,7 +6,9 @@ back from the store and all deadlines are set anew (`Brain.restore`), because a 
 """
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 from msgspec import Struct, structs
 from msgspec import field as field_of
@@ -461,6 +463,10 @@ class State:
         if agent is None:
             raise Refusal(RefusalKind.AGENT_UNKNOWN, f"there is no {key.kind.value} {key.name!r}")
         return agent
+
+    def agents(self) -> Iterator[AgentRecord]:
+        """Every node, then every edge."""
+        return chain[AgentRecord](self.nodes.values(), self.edges.values())
 
     def remember_end(self, session: str, reason: EndReason) -> None:
         """Keep the reason for a while; the oldest go first."""

@@ -1,7 +1,7 @@
 """What must always hold of the state. Tests call `validate_state` after every step."""
 
 from broker.core import views
-from broker.core.state import AgentRecord, RoomRecord, State, ViewRecord, edge_pool, node_pool
+from broker.core.state import RoomRecord, State, ViewRecord, edge_pool, node_pool
 from broker.protocol import AgentState, Mode, SessionState, TicketState
 
 
@@ -129,8 +129,7 @@ def _validate_ledger(state: State) -> None:
 
 def _validate_offers(state: State) -> None:
     """Placement sees the fleet as it is."""
-    ready: list[AgentRecord] = [*state.nodes.values(), *state.edges.values()]
-    ready = [agent for agent in ready if agent.connected and agent.state is AgentState.READY]
+    ready = [agent for agent in state.agents() if agent.connected and agent.state is AgentState.READY]
     claimed = {str(agent.key): state.ledger.claimed(str(agent.key)) for agent in ready}
     offered = {node_pool(offer.node): offer.claimed for offer in state.ready_nodes.offers()}
     offered |= {edge_pool(edge.edge): edge.viewers for edge in state.ready_edges}
