@@ -15,6 +15,7 @@ from broker.protocol import (
     Mode,
     ParticipantChanged,
     ParticipantPatch,
+    Probe,
     PutParticipant,
     PutSession,
     PutView,
@@ -524,6 +525,19 @@ def test_a_dead_edges_viewers_may_resume_on_another(farm):
     assert [t.edge for t in farm.to("node:n1", PutView)[-1].targets] == ["e2"]
     farm.say(edge_key("e2"), ViewerConnected(session=session.session))
     assert session.state is SessionState.LIVE
+
+
+def test_a_dead_edges_viewers_resume_on_the_edge_that_is_best_with_the_node_that_draws_for_them(farm):
+    farm.room()
+    session = farm.join_live()
+    farm.edge("e2", region="r2")
+    farm.node("n2", region="r2")
+    farm.edge("e3")
+    farm.drop(edge_key("e1"))
+    farm.wait(5)
+    probes = [Probe(edge="e2", rtt_ms=10.0), Probe(edge="e3", rtt_ms=12.0)]
+    farm.carry_out(farm.brain.resume(session.session, probes, farm.now))
+    assert (session.edge, farm.view(session).node) == ("e3", "n1")
 
 
 def test_a_dead_edges_viewers_who_stay_away_are_ended(farm):

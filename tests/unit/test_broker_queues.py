@@ -273,6 +273,16 @@ def test_one_who_is_too_far_waits_until_the_cap_has_relaxed_and_holds_nobody_up(
     redeem(farm, ticket)
 
 
+def test_one_who_is_too_far_does_not_hold_up_a_nearer_one_who_came_later() -> None:
+    farm = small_farm(50.0)
+    farm.room("near", latency_caps=CAPS)
+    farthest = wait_in(farm, "near", probes=[Probe(edge="e1", rtt_ms=500.0)])
+    nearer = wait_in(farm, "near", probes=[Probe(edge="e1", rtt_ms=80.0)])
+    farm.wait(10.5)
+    assert (farthest.state, nearer.state) == (TicketState.WAITING, TicketState.ADMITTED)
+    redeem(farm, nearer)
+
+
 def test_one_who_stays_too_far_never_comes_in() -> None:
     farm = small_farm(50.0)
     farm.room("near", latency_caps=CAPS)
